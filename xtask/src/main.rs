@@ -1,2 +1,103 @@
-//! (to be written)
-fn main() {}
+//! `cargo xtask`: every chore of the project, written in Rust so that it needs nothing but cargo.
+
+#![forbid(unsafe_code)]
+
+mod plan;
+mod source;
+mod step;
+mod tally;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::plan::Plan;
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Checks and tests Forebay",
+    disable_help_subcommand = true,
+    after_help = "The last line of each command is `N passed, M failed, K skipped`, which adds up \
+                  all that ran.\n\nEXAMPLES:\n    \
+                  cargo xtask test                   everything, as continuous integration runs it\n    \
+                  cargo xtask check                  what to run before a commit\n    \
+                  cargo xtask programs ping          program tests with `ping` in their name\n\n\
+                  EXIT STATUS:\n    0  nothing failed     1  something failed     2  wrong arguments"
+)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Option<Chore>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Format, clippy and documentation without a warning, and tidy
+    Check,
+    /// The rules of the repository that no compiler knows
+    Tidy,
+    /// Everything below and `check`: what continuous integration runs
+    #[command(visible_alias = "ci")]
+    Test,
+    /// Unit, model, property and documentation tests of the crates
+    Unit {
+        /// Run only tests with this in their name
+        filter: Option<String>,
+    },
+    /// Whole programs on veth pairs, in a user namespace when not root
+    Programs {
+        /// Run only tests with this in their name
+        filter: Option<String>,
+    },
+    /// What needs real root besides: other user ids, hugepages
+    Net {
+        /// Run only tests with this in their name
+        filter: Option<String>,
+    },
+    /// `ring` and `mbuf` in every interleaving that loom finds
+    Loom,
+    /// The crates with `unsafe`, interpreted by Miri on plain memory
+    Miri,
+}
+
+fn main() -> ExitCode {
+    let Some(chore) = Cli::parse().chore else {
+        return match Cli::command().print_help() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
+    let workspace = match Workspace::find() {
+        Ok(workspace) => workspace,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut plan = Plan::new(&workspace);
+    match chore {
+        Chore::Check => plan.check(),
+        Chore::Tidy => plan.tidy(),
+        Chore::Test => plan.test(),
+        Chore::Unit { filter } => plan.unit(filter.as_deref()),
+        Chore::Programs { filter } => plan.programs(filter.as_deref()),
+        Chore::Net { filter } => plan.net(filter.as_deref()),
+        Chore::Loom => plan.loom(),
+        Chore::Miri => plan.miri(),
+    }
+    plan.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

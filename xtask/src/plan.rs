@@ -1,0 +1,378 @@
+//! What each chore runs, in which order, and the line that adds it all up.
+
+use std::env;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::step;
+use crate::tally::Tally;
+use crate::tidy::{self, Repository};
+use crate::workspace::{Workspace, cargo};
+
+/// Program tests that want real root; `net` runs them, `programs` the others.
+const NET_TESTS: &str = "net";
+
+/// Crates that loom explores.
+const LOOM_CRATES: &[&str] = &["forebay-ring", "forebay-mbuf"];
+
+/// What Miri interprets: a crate, and which of its tests.
+const MIRI_TESTS: &[(&str, &str)] = &[
+    ("forebay-eal", "zone"),
+    ("forebay-ring", ""),
+    ("forebay-mbuf", ""),
+];
+
+/// Runs steps one after the other and remembers how they ended.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    workspace: &'a Workspace,
+    tally: Tally,
+    failures: Vec<String>,
+    started: Instant,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(workspace: &'a Workspace) -> Self {
+        Self {
+            workspace,
+            tally: Tally::default(),
+            failures: Vec::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// All there is; each step goes on when the one before it failed.
+    pub(crate) fn test(&mut self) {
+        self.check();
+        self.unit(None);
+        self.programs(None);
+        self.net(None);
+        self.loom();
+        self.miri();
+    }
+
+    pub(crate) fn check(&mut self) {
+        self.verdict("format", self.cargo(&["fmt", "--all", "--check"]));
+        let clippy = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        self.verdict("clippy", self.cargo(&clippy));
+        let mut doc = self.cargo(&["doc", "--workspace", "--no-deps"]);
+        doc.env("RUSTDOCFLAGS", "-D warnings");
+        self.verdict("documentation", doc);
+        self.tidy();
+    }
+
+    pub(crate) fn tidy(&mut self) {
+        self.headline("tidy");
+        let repository = match Repository::read(self.workspace) {
+            Ok(repository) => repository,
+            Err(error) => return self.failed("tidy", &format!("{error:#}")),
+        };
+        for (name, rule) in tidy::RULES {
+            let complaints = rule(&repository);
+            if complaints.is_empty() {
+                println!("{name}: ok");
+                self.tally += Tally::PASSED;
+            } else {
+                complaints
+                    .iter()
+                    .for_each(|complaint| println!("tidy: {complaint}"));
+                self.failed("tidy", name);
+            }
+        }
+    }
+
+    pub(crate) fn unit(&mut self, filter: Option<&str>) {
+        let mut unit = self.cargo(&["test", "--workspace", "--exclude", "forebay-tests"]);
+        unit.arg("--no-fail-fast").args(filter);
+        self.tests("unit tests", unit);
+    }
+
+    pub(crate) fn programs(&mut self, filter: Option<&str>) {
+        let runner = match Runner::find() {
+            Ok(runner) => runner,
+            Err(reason) => return self.skipped("programs", &reason),
+        };
+        if !self.build_programs() {
+            return;
+        }
+        let mut tests = self.cargo(&["test", "-p", "forebay-tests", "--no-fail-fast", "--lib"]);
+        for name in self
+            .program_tests()
+            .iter()
+            .filter(|name| *name != NET_TESTS)
+        {
+            tests.args(["--test", name]);
+        }
+        self.program_environment(&mut tests);
+        runner.apply(&mut tests);
+        // One at a time: each starts several processes that keep a core busy.
+        tests.arg("--").args(filter).arg("--test-threads=1");
+        self.tests("program tests", tests);
+    }
+
+    pub(crate) fn net(&mut self, filter: Option<&str>) {
+        if !is_root() {
+            return self.skipped("net", "it needs root; run `sudo -E cargo xtask net`");
+        }
+        if !self.program_tests().iter().any(|name| name == NET_TESTS) {
+            return self.failed("net", "tests/tests/net.rs is missing");
+        }
+        if !self.build_programs() {
+            return;
+        }
+        let mut tests = self.cargo(&["test", "-p", "forebay-tests", "--test", NET_TESTS]);
+        self.program_environment(&mut tests);
+        tests.arg("--").args(filter).arg("--test-threads=1");
+        self.tests("tests as root", tests);
+    }
+
+    pub(crate) fn loom(&mut self) {
+        let mut loom = self.cargo(&["test", "--release", "--lib", "--no-fail-fast"]);
+        for name in LOOM_CRATES {
+            loom.args(["-p", name]);
+        }
+        // A directory of its own: other flags would rebuild everything, back and forth.
+        let flags = env::var("RUSTFLAGS").unwrap_or_default();
+        loom.env("RUSTFLAGS", format!("{flags} --cfg loom"))
+            .env("CARGO_TARGET_DIR", self.workspace.target_dir.join("loom"));
+        self.tests("loom", loom);
+    }
+
+    pub(crate) fn miri(&mut self) {
+        let mut probe = nightly();
+        probe
+            .args(["miri", "--version"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if !probe.status().is_ok_and(|status| status.success()) {
+            let add = "no nightly toolchain with Miri; \
+                       add one with `rustup component add miri --toolchain nightly`";
+            return self.skipped("miri", add);
+        }
+        for (name, filter) in MIRI_TESTS {
+            let mut miri = nightly();
+            miri.current_dir(&self.workspace.root)
+                .args([
+                    "miri",
+                    "test",
+                    "-p",
+                    name,
+                    "--lib",
+                    "--no-fail-fast",
+                    filter,
+                ])
+                .env("CARGO_TARGET_DIR", self.workspace.target_dir.join("miri"))
+                .env("PROPTEST_CASES", "4");
+            self.tests(&format!("miri {name}"), miri);
+        }
+    }
+
+    /// Prints what failed and the line that adds up.
+    pub(crate) fn finish(self) -> ExitCode {
+        self.headline("all in all");
+        for failure in &self.failures {
+            println!("failed: {failure}");
+        }
+        println!("{}", self.tally);
+        if self.tally.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+
+    /// Builds what the program tests start, in both profiles: one of them mixes the two.
+    fn build_programs(&mut self) -> bool {
+        let debug = self.cargo(&["build", "--workspace", "--bins", "--exclude", "xtask"]);
+        let release = self.cargo(&[
+            "build",
+            "--release",
+            "-p",
+            "mp_client",
+            "-p",
+            "forebay-tools",
+        ]);
+        self.built("programs, debug", debug) && self.built("programs, release", release)
+    }
+
+    fn built(&mut self, name: &str, mut command: Command) -> bool {
+        self.headline(name);
+        match step::run(&mut command) {
+            Ok(outcome) if outcome.success => return true,
+            Ok(_) => self.failed(name, "does not build"),
+            Err(error) => self.failed(name, &error.to_string()),
+        }
+        false
+    }
+
+    fn program_environment(&self, tests: &mut Command) {
+        tests
+            .env("FOREBAY_BIN_DIR", self.workspace.target_dir.join("debug"))
+            .env(
+                "FOREBAY_RELEASE_BIN_DIR",
+                self.workspace.target_dir.join("release"),
+            );
+    }
+
+    /// The names of the test targets of `forebay-tests`.
+    fn program_tests(&self) -> Vec<String> {
+        let Some(member) = self.workspace.member("forebay-tests") else {
+            return Vec::new();
+        };
+        let tests = member.dir.join("tests");
+        let roots = member.roots.iter().filter(|root| root.starts_with(&tests));
+        roots
+            .filter_map(|root| root.file_stem()?.to_str().map(str::to_owned))
+            .collect()
+    }
+
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(cargo());
+        command.current_dir(&self.workspace.root).args(args);
+        command
+    }
+
+    /// A step that passes or fails as a whole.
+    fn verdict(&mut self, name: &str, mut command: Command) {
+        self.headline(name);
+        match step::run(&mut command) {
+            Ok(outcome) if outcome.success => self.tally += Tally::PASSED,
+            Ok(_) => self.failed(name, "see above"),
+            Err(error) => self.failed(name, &error.to_string()),
+        }
+    }
+
+    /// A step made of tests that count themselves.
+    fn tests(&mut self, name: &str, mut command: Command) {
+        self.headline(name);
+        match step::run(&mut command) {
+            Ok(outcome) => {
+                self.tally += outcome.tally;
+                match (outcome.success, outcome.tally.failed) {
+                    (true, _) => {}
+                    // Did not build, or died without a word.
+                    (false, 0) => self.failed(name, "did not run to its end"),
+                    (false, _) => self.failures.push(format!("{name}: see above")),
+                }
+            }
+            Err(error) => self.failed(name, &error.to_string()),
+        }
+    }
+
+    fn headline(&self, name: &str) {
+        println!("\n== {name} ({} s)", self.started.elapsed().as_secs());
+    }
+
+    fn skipped(&mut self, name: &str, reason: &str) {
+        self.headline(name);
+        println!("skipped: {name}: {reason}");
+        self.tally += Tally::SKIPPED;
+    }
+
+    fn failed(&mut self, name: &str, reason: &str) {
+        self.failures.push(format!("{name}: {reason}"));
+        self.tally += Tally::FAILED;
+    }
+}
+
+/// Cargo of the nightly toolchain, which is not the pinned one that runs us.
+fn nightly() -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]);
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What test programs are started through.
+#[derive(Debug, PartialEq, Eq)]
+enum Runner {
+    /// Nothing: we are root.
+    Direct,
+    /// A user namespace of their own, in which they may make network namespaces.
+    UserNamespace {
+        /// The variable by which cargo knows.
+        variable: String,
+    },
+}
+
+impl Runner {
+    const UNSHARE: &str = "unshare --user --map-root-user";
+
+    fn find() -> Result<Self, String> {
+        if is_root() {
+            return Ok(Self::Direct);
+        }
+        let mut words = Self::UNSHARE.split(' ');
+        let unshare = words.next().unwrap_or_default();
+        let probe = Command::new(unshare)
+            .args(words)
+            .arg("true")
+            .stderr(Stdio::null())
+            .status();
+        if !probe.is_ok_and(|status| status.success()) {
+            return Err(
+                "no user namespace to be had; set kernel.unprivileged_userns_clone=1 and \
+                        kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
+                    .to_owned(),
+            );
+        }
+        let host = host().ok_or("cannot tell the host from `rustc -vV`")?;
+        let host = host.to_uppercase().replace('-', "_");
+        Ok(Self::UserNamespace {
+            variable: format!("CARGO_TARGET_{host}_RUNNER"),
+        })
+    }
+
+    fn apply(&self, command: &mut Command) {
+        if let Self::UserNamespace { variable } = self {
+            command.env(variable, Self::UNSHARE);
+        }
+    }
+}
+
+/// The triple that programs are built for.
+fn host() -> Option<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+}
+
+/// Whether we run as the user 0.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_is_a_triple() {
+        assert!(host().unwrap().matches('-').count() >= 2);
+    }
+
+    #[test]
+    fn runner_is_named_as_cargo_wants_it() {
+        let mut command = Command::new("true");
+        let variable = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
+        Runner::UserNamespace {
+            variable: variable.to_owned(),
+        }
+        .apply(&mut command);
+        let set: Vec<_> = command.get_envs().collect();
+        assert_eq!(set, [(variable.as_ref(), Some(Runner::UNSHARE.as_ref()))]);
+    }
+}
