@@ -1,1 +1,48 @@
-//! (to be written)
+//! The environment: what the operating system gives a group of packet processes.
+//!
+//! One port, many processes: they share one region of memory, each has a slot in its process table, and any of them may die at
+//! any time. This crate makes the region, says who is alive, and opens no packet.
+//!
+//! Read the modules in this order; none names what a later one explains.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`sync`] | the atomics that shared memory is made of |
+//! | [`counters`] | counters: one writer, many readers |
+//! | [`text`] | short texts in shared memory |
+//! | [`zone`] | named pieces of the region; `Shared`, the one door to shared bytes |
+//! | [`process`] | roles, slots, owners, who is alive |
+//! | [`holder`] | the tag of an mbuf |
+//! | [`ports`], [`queue`] | what the group knows of a port and of a queue |
+//! | [`layout`] | version and hash of all that |
+//! | [`region`] | the region itself: create, attach, reserve, look up |
+//! | [`error`] | what can go wrong |
+
+#![deny(unsafe_code)]
+
+pub mod counters;
+pub mod error;
+pub mod holder;
+pub mod layout;
+mod lock;
+pub mod ports;
+pub mod process;
+pub mod queue;
+#[allow(
+    unsafe_code,
+    reason = "maps the shared region and vouches for what lies in it"
+)]
+pub mod region;
+pub mod sync;
+#[allow(unsafe_code, reason = "every system call of the crate")]
+mod sys;
+pub mod text;
+#[allow(unsafe_code, reason = "the one door to shared bytes")]
+pub mod zone;
+
+pub use counters::Counter;
+pub use error::Error;
+pub use holder::{Holder, HolderKind};
+pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotState};
+pub use region::Region;
+pub use zone::{Shared, Zone, ZoneError, ZoneKind, ZoneName};

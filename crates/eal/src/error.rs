@@ -1,0 +1,132 @@
+//! What can go wrong with the environment.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::zone::{ZoneError, ZoneKind, ZoneNameError};
+
+/// Why something of the environment could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name that a zone, a ring or a pool may not have.
+    #[error(transparent)]
+    ZoneName(#[from] ZoneNameError),
+    /// A view that leaves its zone.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
+    /// Two of one name.
+    #[error("a {kind} named {name:?} is there already; look it up, or take another name")]
+    NameTaken {
+        /// What was to be made.
+        kind: ZoneKind,
+        /// Its name.
+        name: String,
+    },
+    /// Nothing of that name.
+    #[error(
+        "there is no {kind} named {name:?}; the primary process creates it, or it has another name: `forebay zones` lists them"
+    )]
+    NoZone {
+        /// What was looked for.
+        kind: ZoneKind,
+        /// Its name.
+        name: String,
+    },
+    /// Too little room in the region.
+    #[error(
+        "the {kind} {name:?} needs {asked} bytes and {free} of the region's {total} are free; start the primary with more memory: -m {suggested_mb}"
+    )]
+    Full {
+        /// What was to be made.
+        kind: ZoneKind,
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        asked: u64,
+        /// Bytes left.
+        free: u64,
+        /// Bytes of the data part.
+        total: u64,
+        /// Megabytes that would do for this one.
+        suggested_mb: u64,
+    },
+    /// More zones than the table has records.
+    #[error("the {kind} {name:?} would be zone {}; a group has at most {max}: use fewer rings or pools", max + 1)]
+    NoRecord {
+        /// What was to be made.
+        kind: ZoneKind,
+        /// Its name.
+        name: String,
+        /// Records of the table.
+        max: usize,
+    },
+    /// A size or an alignment that no zone has.
+    #[error(
+        "a zone of {len} bytes aligned to {align} cannot be; give at least one byte, and a power of two up to 4096"
+    )]
+    ZoneShape {
+        /// Bytes asked for.
+        len: usize,
+        /// Alignment asked for.
+        align: usize,
+    },
+    /// A NUMA node that the machine does not have.
+    #[error("there is no NUMA node {node}; this machine has {}", list(nodes))]
+    NoNode {
+        /// The node asked for.
+        node: u32,
+        /// Those there are.
+        nodes: Vec<u32>,
+    },
+    /// Something that the primary alone does.
+    #[error("only the primary process may {what}; this one is a secondary: let the primary do it")]
+    NotPrimary {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// Something that a tool tried on a group that it only looks at.
+    #[error("this process only looks at the group; join it with --proc-type=secondary to {what}")]
+    ReadOnly {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// Every slot is taken.
+    #[error(
+        "no slot is free: {live} are in use and {dead} wait for a primary to clean up after their dead processes; stop a process, or start the primary"
+    )]
+    NoSlot {
+        /// Slots of living processes.
+        live: usize,
+        /// Slots of dead processes, and slots being swept.
+        dead: usize,
+    },
+    /// The operating system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// Private memory could not be had.
+    #[error("cannot get {len} bytes of private memory: {source}; ask for less with -m")]
+    Memory {
+        /// Bytes asked for.
+        len: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// `0, 1 and 2`
+fn list(nodes: &[u32]) -> String {
+    let texts: Vec<String> = nodes.iter().map(u32::to_string).collect();
+    match texts.as_slice() {
+        [] => "none".to_owned(),
+        [one] => format!("node {one} only"),
+        [most @ .., last] => format!("nodes {} and {last}", most.join(", ")),
+    }
+}

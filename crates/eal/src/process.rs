@@ -1,0 +1,473 @@
+//! Processes of a group: roles, slots, and who is alive.
+//!
+//! A *slot* is the place of one data-path thread in the process table; a process with several takes several. The table is the
+//! first thing in the data part of a region.
+//!
+//! ```text
+//! slot 0  line 0 | state pid proc_type started name      |
+//!         line 1 | sleeping core spare                   |
+//!         line 2 | counters of the loop                  |
+//!         line 3 | counters of buffers                   |
+//! slot 1  ...
+//! state   bits 0..8 FREE, LIVE or SWEEPING; 8..32 generation
+//! owner   bits 0..8 slot + 1, 0 for nobody; 8..32 generation
+//! ```
+//!
+//! | part            | written by                                                                      | read by   |
+//! |-----------------|---------------------------------------------------------------------------------|-----------|
+//! | state           | by compare-and-swap: FREE to LIVE by who holds the slot's lock byte, LIVE to SWEEPING to FREE by the primary; LIVE to FREE by its owner | everybody |
+//! | the rest        | the owner of the slot                                                           | everybody |
+//!
+//! **If a process dies:** the kernel lets go of the slot's lock byte and the state stays LIVE. That is how the dead are told: LIVE
+//! and not locked. Nobody takes such a slot before the primary has swept what its occupant held. A process killed between locking
+//! and LIVE leaves a FREE slot, one killed between FREE and unlocking likewise. Texts and counters may be half written and are
+//! only shown.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::counters::Counter;
+use crate::error::Error;
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys;
+use crate::text::Text;
+
+/// Slots of a group. A set of slots fits a word.
+pub const SLOTS_MAX: usize = 64;
+
+/// Number of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct SlotId(u8);
+
+impl SlotId {
+    /// Slot `id`, if there is such a slot.
+    #[inline]
+    pub const fn new(id: u8) -> Option<Self> {
+        if (id as usize) < SLOTS_MAX {
+            Some(Self(id))
+        } else {
+            None
+        }
+    }
+
+    /// The number.
+    #[inline]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The number, to index an array of [`SLOTS_MAX`] with.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// All slots, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=u8::MAX).map_while(Self::new)
+    }
+}
+
+impl fmt::Display for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Who owns a thing in shared memory: a slot and its generation, or nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(transparent)]
+pub struct Owner(u32);
+
+impl Owner {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+
+    /// The occupant of `slot` in its `generation`.
+    #[inline]
+    pub const fn new(slot: SlotId, generation: u32) -> Self {
+        Self((slot.0 as u32 + 1) | generation << 8)
+    }
+
+    /// A word read from shared memory.
+    #[inline]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The word that lies in shared memory.
+    #[inline]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The slot; `None` for nobody, and for a damaged word.
+    #[inline]
+    pub const fn slot(self) -> Option<SlotId> {
+        match self.0.to_le_bytes() {
+            [0, ..] => None,
+            [slot, ..] => SlotId::new(slot - 1),
+        }
+    }
+
+    /// Which occupant of the slot.
+    #[inline]
+    pub const fn generation(self) -> u32 {
+        self.0 >> 8
+    }
+}
+
+/// What a slot is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotState {
+    /// To be had.
+    Free,
+    /// Somebody's, who lives if the slot's lock byte is held.
+    Live,
+    /// The primary is giving back what the last occupant held.
+    Sweeping,
+    /// A damaged word.
+    Invalid,
+}
+
+const FREE: u64 = 0;
+const LIVE: u64 = 1;
+const SWEEPING: u64 = 2;
+const GENERATION_MASK: u32 = (1 << 24) - 1;
+
+/// State word of a slot. Bits above its own are dropped.
+const fn state_word(state: u64, generation: u32) -> u64 {
+    state | ((generation & GENERATION_MASK) as u64) << 8
+}
+
+/// The generation in a state word.
+const fn generation_of(word: u64) -> u32 {
+    let [_, a, b, c, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, 0])
+}
+
+/// One slot of the process table.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct SlotRecord {
+    pub(crate) state: AtomicU64,
+    pub(crate) pid: AtomicU32,
+    pub(crate) proc_type: AtomicU32,
+    pub(crate) started: AtomicU64,
+    pub(crate) name: Text<5>,
+
+    /// Not zero while its thread sleeps or is about to. Written by the owner alone.
+    pub sleeping: AtomicU32,
+    pub(crate) core: AtomicU32,
+    pub(crate) spare: [AtomicU32; 14],
+
+    /// What the thread's loop counts.
+    pub run: RunCounters,
+    /// What the thread counts of buffers.
+    pub buffers: BufferCounters,
+}
+
+/// What the loop of a data-path thread counts.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct RunCounters {
+    /// Times round the loop: the heartbeat.
+    pub loops: Counter,
+    /// Nanoseconds in rounds that found work.
+    pub busy_ns: Counter,
+    /// Nanoseconds in rounds that found none, awake.
+    pub idle_ns: Counter,
+    /// Times it went to sleep.
+    pub sleeps: Counter,
+    /// Sleeps that timed out while there was work: each one is a bug.
+    pub late: Counter,
+    /// Packets received.
+    pub rx: Counter,
+    /// Packets sent.
+    pub tx: Counter,
+    /// For later.
+    pub spare: [Counter; 1],
+}
+
+/// What a data-path thread counts of buffers.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct BufferCounters {
+    /// Allocations that found the pool empty.
+    pub alloc_failed: Counter,
+    /// Indices received that are in no pool.
+    pub bad_index: Counter,
+    /// Buffers received whose holder was not who may have sent them.
+    pub bad_holder: Counter,
+    /// Clones by reference that were copied, since they left the slot.
+    pub clones_copied: Counter,
+    /// Chains cut off for their length.
+    pub chain_too_long: Counter,
+    /// Positions of a peer that were impossible.
+    pub bad_position: Counter,
+    /// For later.
+    pub spare: [Counter; 2],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(
+    size_of::<SlotRecord>() == 256
+        && size_of::<RunCounters>() == 64
+        && size_of::<BufferCounters>() == 64
+);
+
+impl SlotRecord {
+    /// What the slot is doing, and in which generation.
+    pub fn state(&self) -> (SlotState, u32) {
+        // Acquire: what the former occupant or the sweep did before is seen by who finds it FREE. Pairs with the Release of
+        // `Slot::drop` and with the compare-and-swaps of `claim_from` and the sweep.
+        let word = self.state.load(Ordering::Acquire);
+        let state = match word & 0xff {
+            FREE => SlotState::Free,
+            LIVE => SlotState::Live,
+            SWEEPING => SlotState::Sweeping,
+            _ => SlotState::Invalid,
+        };
+        (state, generation_of(word))
+    }
+
+    /// The occupant's process id, for texts only.
+    pub fn pid(&self) -> u32 {
+        // Relaxed, here and below: shown, never relied upon.
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// The occupant's role.
+    pub fn proc_type(&self) -> ProcType {
+        ProcType::from_number(self.proc_type.load(Ordering::Relaxed))
+    }
+
+    /// Unix time in seconds at which the slot was taken.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// What the occupant calls itself.
+    pub fn name(&self) -> String {
+        self.name.get()
+    }
+
+    /// The core that the occupant's thread is pinned to, if it said so.
+    pub fn core(&self) -> Option<u32> {
+        self.core.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Says which core the thread is pinned to. For the owner of the slot.
+    pub fn set_core(&self, core: u32) {
+        self.core.store(core.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// FREE to LIVE in the next generation; `None` if it is not FREE. The caller holds the lock byte.
+    fn claim_from_free(&self) -> Option<u32> {
+        let (SlotState::Free, generation) = self.state() else {
+            return None;
+        };
+        let next = generation.wrapping_add(1) & GENERATION_MASK;
+        let (from, to) = (state_word(FREE, generation), state_word(LIVE, next));
+        // Acquire: as in `state`. Release: nobody takes anything from before this as the new occupant's.
+        self.state
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        Some(next)
+    }
+
+    /// LIVE to FREE. For the owner, when it holds nothing any more.
+    fn give_back(&self, generation: u32) {
+        let (from, to) = (state_word(LIVE, generation), state_word(FREE, generation));
+        // Release: all that the occupant gave back is seen by who finds the slot FREE: pairs with the Acquire in `state`. Failing
+        // means that the word was damaged; then it is not ours to change.
+        let _ = self
+            .state
+            .compare_exchange(from, to, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// What the new occupant says of itself, and its counters from zero.
+    fn introduce(&self, proc_type: ProcType, name: &str) {
+        self.pid.store(std::process::id(), Ordering::Relaxed);
+        self.proc_type.store(proc_type.number(), Ordering::Relaxed);
+        self.started.store(sys::unix_seconds(), Ordering::Relaxed);
+        self.name.set(name);
+        self.sleeping.store(0, Ordering::Relaxed);
+        self.core.store(0, Ordering::Relaxed);
+        let RunCounters {
+            loops,
+            busy_ns,
+            idle_ns,
+            sleeps,
+            late,
+            rx,
+            tx,
+            spare: _,
+        } = &self.run;
+        let BufferCounters {
+            alloc_failed,
+            bad_index,
+            bad_holder,
+            clones_copied,
+            chain_too_long,
+            bad_position,
+            spare: _,
+        } = &self.buffers;
+        for counter in [loops, busy_ns, idle_ns, sleeps, late, rx, tx]
+            .into_iter()
+            .chain([
+                alloc_failed,
+                bad_index,
+                bad_holder,
+                clones_copied,
+                chain_too_long,
+                bad_position,
+            ])
+        {
+            counter.set(0);
+        }
+    }
+}
+
+/// One data-path thread's place in the group. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Slot {
+    region: &'static Region,
+    id: SlotId,
+    generation: u32,
+}
+
+impl Slot {
+    /// Takes a free slot; `name` is what `forebay list` shows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSlot`] when all are taken, or wait for a primary to sweep them; [`Error::ReadOnly`] in a tool.
+    pub fn claim(region: &'static Region, name: &str) -> Result<Self, Error> {
+        // One thread of this process at a time: our lock does not keep out ourselves.
+        let mut places = region.places()?;
+        let (mut live, mut dead) = (0, 0);
+        for (id, record) in SlotId::all().zip(region.slots()) {
+            let generation = match record.state().0 {
+                SlotState::Free if !places.has(id) && places.lock(id)? => record.claim_from_free(),
+                _ => None,
+            };
+            let Some(generation) = generation else {
+                places.unlock_if_unused(id);
+                let alive = places.has(id) || places.held_by_another(id)?;
+                *(if alive { &mut live } else { &mut dead }) += 1;
+                continue;
+            };
+            places.keep(id);
+            record.introduce(region.proc_type(), name);
+            return Ok(Self {
+                region,
+                id,
+                generation,
+            });
+        }
+        Err(Error::NoSlot { live, dead })
+    }
+
+    /// Its number.
+    #[inline]
+    pub fn id(&self) -> SlotId {
+        self.id
+    }
+
+    /// What it signs with.
+    #[inline]
+    pub fn owner(&self) -> Owner {
+        Owner::new(self.id, self.generation)
+    }
+
+    /// The region that it is a place in.
+    #[inline]
+    pub fn region(&self) -> &'static Region {
+        self.region
+    }
+
+    /// Its record in the process table.
+    #[inline]
+    pub fn record(&self) -> &'static SlotRecord {
+        &self.region.slots()[self.id.index()]
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // The lock byte goes last: a slot that is LIVE and not locked is a dead one's.
+        let Ok(mut places) = self.region.places() else {
+            return;
+        };
+        self.record().give_back(self.generation);
+        places.give_back(self.id);
+    }
+}
+
+/// The role of a process in its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum ProcType {
+    /// Creates the region, opens the ports, sweeps after the dead. One a group.
+    #[default]
+    Primary,
+    /// Joins what a primary created.
+    Secondary,
+    /// Primary if there is none, else secondary. A wish, not a role.
+    Auto,
+    /// None of these: a damaged word.
+    Invalid,
+}
+
+impl ProcType {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Primary => 1,
+            Self::Secondary => 2,
+            Self::Auto => 3,
+            Self::Invalid => 0,
+        }
+    }
+
+    const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Primary,
+            2 => Self::Secondary,
+            3 => Self::Auto,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+impl fmt::Display for ProcType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Primary => "PRIMARY",
+            Self::Secondary => "SECONDARY",
+            Self::Auto => "AUTO",
+            Self::Invalid => "INVALID",
+        })
+    }
+}
+
+/// Not a role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no process type; take primary, secondary or auto")]
+pub struct ProcTypeError(
+    /// What was given.
+    pub String,
+);
+
+impl FromStr for ProcType {
+    type Err = ProcTypeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "primary" => Ok(Self::Primary),
+            "secondary" => Ok(Self::Secondary),
+            "auto" => Ok(Self::Auto),
+            _ => Err(ProcTypeError(text.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+use crate::ZoneError;
+use crate::process::{Slot, SlotId};
+use crate::sync::{AtomicU32, Ordering};
+
+fn region(len: usize) -> &'static Region {
+    Box::leak(Box::new(Region::anonymous(len).unwrap()))
+}
+
+#[test]
+fn zone_is_zero_aligned_and_found_again() {
+    let region = region(1 << 16);
+    let zone = region
+        .reserve(ZoneKind::Ring, "a ring", 100, 4096, None)
+        .unwrap();
+    assert_eq!(zone.raw(0, 100).unwrap().as_ptr() as usize % 4096, 0);
+    assert!(
+        zone.slice::<AtomicU32>(0, 25)
+            .unwrap()
+            .iter()
+            .all(|word| word.load(Ordering::Relaxed) == 0)
+    );
+    zone.get::<AtomicU32>(96)
+        .unwrap()
+        .store(7, Ordering::Relaxed);
+    let again = region.lookup(ZoneKind::Ring, "a ring").unwrap();
+    assert_eq!(
+        (again.len(), again.offset(), again.kind()),
+        (100, zone.offset(), ZoneKind::Ring)
+    );
+    assert_eq!(
+        again.get::<AtomicU32>(96).unwrap().load(Ordering::Relaxed),
+        7
+    );
+    assert!(matches!(
+        region.lookup(ZoneKind::Pool, "a ring"),
+        Err(Error::NoZone { .. })
+    ));
+}
+
+#[test]
+fn view_that_leaves_its_zone_or_is_crooked_is_refused() {
+    let zone = region(1 << 16)
+        .reserve(ZoneKind::Plain, "z", 64, 0, None)
+        .unwrap();
+    assert!(zone.slice::<AtomicU32>(0, 16).is_ok());
+    for (offset, count) in [
+        (0, 17),
+        (64, 1),
+        (68, 0),
+        (usize::MAX - 3, 1),
+        (4, usize::MAX / 2),
+    ] {
+        let refused = zone.slice::<AtomicU32>(offset, count);
+        assert!(
+            matches!(refused, Err(ZoneError::OutOfBounds { .. })),
+            "{offset} {count}"
+        );
+    }
+    assert!(matches!(
+        zone.get::<AtomicU32>(2),
+        Err(ZoneError::Misaligned { align: 4, .. })
+    ));
+    assert!(zone.raw(64, 0).is_ok());
+    assert!(zone.raw(0, 65).is_err());
+}
+
+#[test]
+fn zones_do_not_overlap_and_a_full_region_says_what_would_do() {
+    let region = region(1 << 20);
+    let mut end = 0;
+    for (number, len) in [1, 64, 65, 4096, 5000].into_iter().enumerate() {
+        let zone = region
+            .reserve(ZoneKind::Plain, &format!("z{number}"), len, 0, None)
+            .unwrap();
+        assert!(zone.offset() >= end && zone.offset().is_multiple_of(64));
+        end = zone.offset() + len as u64;
+    }
+    let free = region.free();
+    let full = region
+        .reserve(ZoneKind::Pool, "large", 3 << 20, 0, None)
+        .unwrap_err();
+    assert!(
+        matches!(
+            full,
+            Error::Full {
+                suggested_mb: 4,
+                ..
+            }
+        ),
+        "{full}"
+    );
+    assert_eq!(region.free(), free);
+    region
+        .reserve(
+            ZoneKind::Pool,
+            "the rest",
+            usize::try_from(free).unwrap() - 64,
+            0,
+            None,
+        )
+        .unwrap();
+}
+
+#[test]
+fn name_that_is_taken_empty_too_long_or_odd_is_refused() {
+    let region = region(1 << 16);
+    region.reserve(ZoneKind::Plain, "x", 1, 0, None).unwrap();
+    region.reserve(ZoneKind::Ring, "x", 1, 0, None).unwrap();
+    assert!(matches!(
+        region.reserve(ZoneKind::Ring, "x", 1, 0, None),
+        Err(Error::NameTaken { .. })
+    ));
+    for name in ["", "a/b", "tab\t", "\u{e9}", &"n".repeat(48)] {
+        assert!(
+            matches!(
+                region.reserve(ZoneKind::Plain, name, 1, 0, None),
+                Err(Error::ZoneName(_))
+            ),
+            "{name}"
+        );
+    }
+    region
+        .reserve(ZoneKind::Plain, &"n".repeat(47), 1, 0, None)
+        .unwrap();
+    for (len, align) in [(0, 64), (1, 3), (1, 8192)] {
+        assert!(matches!(
+            region.reserve(ZoneKind::Plain, "shape", len, align, None),
+            Err(Error::ZoneShape { .. })
+        ));
+    }
+    assert!(matches!(
+        region.reserve(ZoneKind::Plain, "node", 1, 0, Some(999)),
+        Err(Error::NoNode { node: 999, .. })
+    ));
+}
+
+#[test]
+fn slot_lives_from_claim_to_drop_and_its_next_occupant_is_another_owner() {
+    let region = region(1 << 16);
+    let slot = Slot::claim(region, "first").unwrap();
+    let owner = slot.owner();
+    assert!(region.owner_alive(owner));
+    assert_eq!(
+        (slot.record().name(), slot.record().pid()),
+        ("first".to_owned(), std::process::id())
+    );
+    slot.record().run.loops.add(3);
+    drop(slot);
+    assert!(!region.owner_alive(owner));
+    let slot = Slot::claim(region, "second").unwrap();
+    assert_eq!(slot.id(), owner.slot().unwrap());
+    assert_eq!(slot.record().run.loops.get(), 0);
+    assert!(region.owner_alive(slot.owner()) && !region.owner_alive(owner));
+}
+
+#[test]
+fn threads_that_claim_at_once_get_a_slot_each_until_none_is_left() {
+    let region = region(1 << 16);
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                (0..20)
+                    .filter_map(|_| Slot::claim(region, "t").ok())
+                    .collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let slots: Vec<Slot> = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().unwrap())
+        .collect();
+    let mut ids: Vec<SlotId> = slots.iter().map(Slot::id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((slots.len(), ids.len()), (SLOTS_MAX, SLOTS_MAX));
+    assert!(matches!(
+        Slot::claim(region, "one more"),
+        Err(Error::NoSlot { live: 64, dead: 0 })
+    ));
+    drop(slots);
+    Slot::claim(region, "after").unwrap();
+}
