@@ -1,0 +1,83 @@
+//! Who holds an end of a ring: one word an end, claimed by compare-and-swap.
+//!
+//! ```text
+//! bits   63       33   32    31            8 7          0
+//!       | must be 0 | open |  generation    | slot + 1   |   all 0: nobody
+//!                           \________ Owner ____________/
+//! ```
+//!
+//! | word                | changed by                                                     |
+//! |---------------------|----------------------------------------------------------------|
+//! | nobody, or the dead | whoever claims it, by compare-and-swap from the very word read |
+//! | a living owner      | that owner alone                                               |
+//!
+//! The consumer's word also says whether the ring is open: it opens in the same step in
+//! which it gets an owner, and closes in the same step in which it loses him.
+//!
+//! **If a process dies:** its word stays and names it, generation included. Whoever wants
+//! the end proves the death and replaces that very word; of two only one succeeds.
+
+use crate::sync::{AtomicU64, Ordering, acquire, release};
+use eal::Owner;
+
+/// Tries at a word that changes under our hands. Each is a rival who won, so a few are plenty.
+const CLAIM_TRIES: usize = 64;
+
+/// Set in the consumer's word while producers may enqueue.
+const OPEN: u64 = 1 << 32;
+
+/// An end that is ours until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim<'r> {
+    word: &'r AtomicU64,
+    held: u64,
+}
+
+impl<'r> Claim<'r> {
+    /// Takes the end of `word` for `owner`, unless an owner who is `alive` has it: then says who.
+    pub(crate) fn take(
+        word: &'r AtomicU64,
+        owner: Owner,
+        open: bool,
+        alive: impl Fn(Owner) -> bool,
+    ) -> Result<Self, Owner> {
+        let held = u64::from(owner.bits()) | if open { OPEN } else { 0 };
+        let mut seen = word.load(Ordering::Relaxed);
+        for _ in 0..CLAIM_TRIES {
+            let holder = owner_in(seen);
+            if holder != Owner::NONE && alive(holder) {
+                return Err(holder);
+            }
+            // Acquire: the last holder's positions are read after this. Pairs with the
+            // Release in `drop`; a dead holder's stores were made visible by the kernel
+            // before it let go of the lock that `alive` looked at.
+            match word.compare_exchange(seen, held, acquire("end"), Ordering::Relaxed) {
+                Ok(_) => return Ok(Self { word, held }),
+                Err(now) => seen = now,
+            }
+        }
+        Err(owner_in(seen))
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        // Release: whoever claims the end next sees our last positions. Pairs with the
+        // Acquire in `take`. Only from our own word: were it no longer there, somebody else
+        // has the end, and it is not ours to give back.
+        let _ = self
+            .word
+            .compare_exchange(self.held, 0, release("end"), Ordering::Relaxed);
+    }
+}
+
+/// Whom a word names. Anything may stand there; an owner that does not exist is not alive.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is the owner")]
+pub(crate) fn owner_in(word: u64) -> Owner {
+    Owner::from_bits(word as u32)
+}
+
+/// Whether the consumer's word says open.
+pub(crate) fn is_open(word: u64) -> bool {
+    word & OPEN != 0
+}

@@ -1,0 +1,168 @@
+//! The consuming end of a ring, whatever its kind.
+
+use crate::claim::{Claim, owner_in};
+use crate::fanin;
+use crate::gauge::Gauge;
+use crate::spsc::{self, saturated};
+use crate::sync::{AtomicU64, Ordering};
+use eal::Owner;
+
+/// What a dequeue did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use = "the items are out of the ring"]
+pub struct Dequeued {
+    /// How many items were taken: so many of `out` are filled.
+    pub count: usize,
+    /// How many wait still, as far as known: producers may have added some since.
+    pub left: usize,
+}
+
+/// One lane or many.
+#[derive(Debug)]
+pub(crate) enum Lanes<'r> {
+    One(spsc::Consumer<'r>),
+    Many(fanin::Consumer<'r>),
+}
+
+/// The consuming end: dropping it closes the ring.
+///
+/// Taking is done in two steps, so that a consumer killed in between loses nothing:
+/// [`peek_burst`](Self::peek_burst) shows what is next, and [`release`](Self::release) takes
+/// it out once it has a new owner. [`dequeue_burst`](Self::dequeue_burst) does both at once.
+#[derive(Debug)]
+pub struct Consumer<'r> {
+    lanes: Lanes<'r>,
+    gauge: Gauge<'r>,
+    /// The producers' words, by lane.
+    producers: &'r [AtomicU64],
+    /// Dropped last, when all that was taken is released.
+    _claim: Claim<'r>,
+}
+
+impl<'r> Consumer<'r> {
+    pub(crate) fn new(
+        lanes: Lanes<'r>,
+        gauge: Gauge<'r>,
+        producers: &'r [AtomicU64],
+        claim: Claim<'r>,
+    ) -> Self {
+        Self {
+            lanes,
+            gauge,
+            producers,
+            _claim: claim,
+        }
+    }
+
+    /// Shows the next items, as many as `out` has room for, and leaves them in the ring. They
+    /// are of one lane, and come again until they are released.
+    #[inline]
+    pub fn peek_burst(&mut self, out: &mut [u32]) -> usize {
+        let (count, known) = match &mut self.lanes {
+            Lanes::One(lane) => (lane.peek(out), u64::from(lane.known())),
+            Lanes::Many(lanes) => (lanes.peek(out), lanes.known()),
+        };
+        self.gauge.tell(known);
+        count as usize
+    }
+
+    /// Takes the first `count` items of the last peek out of the ring; no more than it showed.
+    #[inline]
+    pub fn release(&mut self, count: usize) {
+        match &mut self.lanes {
+            Lanes::One(lane) => {
+                lane.release(saturated(count));
+            }
+            Lanes::Many(lanes) => lanes.release(saturated(count)),
+        }
+    }
+
+    /// Takes as many items as there are and `out` has room for.
+    #[inline]
+    pub fn dequeue_burst(&mut self, out: &mut [u32]) -> Dequeued {
+        let mut count = self.peek_burst(out);
+        self.release(count);
+        if let Lanes::Many(_) = self.lanes {
+            // A lane may have had less than another has. Each turn fills a slot of `out` or
+            // is the last.
+            while let Some(rest) = out.get_mut(count..).filter(|rest| !rest.is_empty()) {
+                let more = self.peek_burst(rest);
+                self.release(more);
+                count += more;
+                if more == 0 {
+                    break;
+                }
+            }
+        }
+        Dequeued {
+            count,
+            left: self.known(),
+        }
+    }
+
+    /// Takes as many items as `out` has room for, or none.
+    #[inline]
+    pub fn dequeue_bulk(&mut self, out: &mut [u32]) -> Dequeued {
+        if self.known() < out.len() && self.len() < out.len() {
+            return Dequeued {
+                count: 0,
+                left: self.known(),
+            };
+        }
+        self.dequeue_burst(out)
+    }
+
+    /// Takes one item. Slow: take [`dequeue_burst`](Self::dequeue_burst) where there may be more.
+    #[inline]
+    pub fn dequeue(&mut self) -> Option<u32> {
+        if let Lanes::One(lane) = &mut self.lanes {
+            let item = lane.dequeue()?;
+            self.gauge.tell(u64::from(lane.known()) + 1);
+            return Some(item);
+        }
+        let mut item = [0];
+        let count = self.peek_burst(&mut item);
+        self.release(count);
+        (count == 1).then_some(item[0])
+    }
+
+    /// How many items wait, after a look at all lanes.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a look at a moving thing: compare the number"
+    )]
+    pub fn len(&mut self) -> usize {
+        match &mut self.lanes {
+            Lanes::One(lane) => lane.look(),
+            Lanes::Many(lanes) => lanes.look(),
+        }
+        self.known()
+    }
+
+    #[inline]
+    fn known(&self) -> usize {
+        match &self.lanes {
+            Lanes::One(lane) => lane.known() as usize,
+            Lanes::Many(lanes) => usize::try_from(lanes.known()).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Who produces into the lane last peeked, now: [`Owner::NONE`] once it has let go.
+    pub fn lane_producer(&self) -> Owner {
+        let lane = match &self.lanes {
+            Lanes::One(_) => 0,
+            Lanes::Many(lanes) => lanes.lane(),
+        };
+        let word = self
+            .producers
+            .get(lane)
+            .map_or(0, |word| word.load(Ordering::Relaxed));
+        owner_in(word)
+    }
+
+    /// Counts from now on how often the fill rises to `items`, in
+    /// [`Ring::watermark_hits`](crate::Ring::watermark_hits); `None` stops counting.
+    pub fn set_watermark(&mut self, items: Option<usize>) {
+        self.gauge.set_watermark(items.map(|items| items as u64));
+    }
+}

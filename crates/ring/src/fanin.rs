@@ -1,0 +1,293 @@
+//! Many producers, one consumer: a lane for each producer.
+//!
+//! ```text
+//! tails    | t0 t1 t2 ... t15 | t16 ...             packed: the consumer reads all of them
+//! heads    | h0 | | h1 | | h2 | ...                 a cache line each
+//! slots    | lane 0 ... | lane 1 ... | lane 2 ...
+//! ```
+//!
+//! The consumer compares the tails with its own copies, so an idle lane costs one load in a
+//! line that nobody writes, and there is no read-modify-write anywhere. It serves in rounds: each lane
+//! that had something when it last looked is served one burst a round, and it looks at all
+//! tails at least every [`ROUNDS_A_LOOK`] rounds. So a lane waits for at most that many
+//! bursts of each other lane.
+//!
+//! **The limit** beside each lane's size is soft. A producer looks at tails and heads of all lanes when its credit is used
+//! up, and takes a new credit of at most `C = max(`[`CREDIT_MIN`]`, limit / lanes, its burst)`,
+//! and never more than was free. What others do on the credit they still have, it cannot see. So
+//! with `P` producers at work no more than `limit + (P - 1) * C` items wait at any time, as
+//! far as their looks are current (a store under way to memory counts as credit still
+//! held); and each lane never holds more than its size, limit or not.
+//!
+//! | word        | written by          | read by                       |
+//! |-------------|---------------------|-------------------------------|
+//! | tail of i   | the producer of i   | the consumer; all producers   |
+//! | head of i   | the consumer        | all producers                 |
+//! | slots of i  | the producer of i   | the consumer                  |
+//!
+//! **If a process dies:** as in a single lane; a dead producer can leave only its own lane,
+//! and a lane is always consistent. Credit is private and dies with its holder.
+
+use crate::spsc::{self, Lane, distance, saturated};
+use crate::sync::{AtomicU32, CacheLine, Ordering};
+use eal::counters::Counter;
+
+/// Rounds on what is known before the consumer looks at all tails again.
+pub(crate) const ROUNDS_A_LOOK: u32 = 4;
+
+/// The least credit that a producer takes when the limit has room for it: a burst.
+pub(crate) const CREDIT_MIN: u32 = 32;
+
+/// Lanes a ring can have: the bits of the consumer's map, and the slots of a group.
+pub(crate) const LANES_MAX: usize = 64;
+
+/// The total that all lanes together shall hold.
+#[derive(Debug)]
+pub(crate) struct Limit<'r> {
+    tails: &'r [AtomicU32],
+    heads: &'r [CacheLine<AtomicU32>],
+    /// What each head held when we last looked. A lane whose tail is there is empty.
+    heads_seen: [u32; LANES_MAX],
+    lane_size: u32,
+    limit: u32,
+}
+
+impl<'r> Limit<'r> {
+    /// A limit over the lanes of these tails and heads; `None` if their sizes are limit enough.
+    pub(crate) fn new(
+        tails: &'r [AtomicU32],
+        heads: &'r [CacheLine<AtomicU32>],
+        lane_size: u32,
+        limit: u32,
+    ) -> Option<Self> {
+        let room = u64::from(lane_size).saturating_mul(tails.len() as u64);
+        (u64::from(limit) < room).then(|| {
+            let mut heads_seen = [0; LANES_MAX];
+            for (seen, head) in heads_seen.iter_mut().zip(heads) {
+                *seen = head.0.load(Ordering::Relaxed);
+            }
+            Self {
+                tails,
+                heads,
+                heads_seen,
+                lane_size,
+                limit,
+            }
+        })
+    }
+
+    /// How many items may be added before the next look.
+    fn grant(&mut self, wanted: u32) -> u32 {
+        let share = (self.limit / saturated(self.tails.len()).max(1)).max(CREDIT_MIN);
+        let free = u64::from(self.limit).saturating_sub(self.total());
+        u32::try_from(free)
+            .unwrap_or(u32::MAX)
+            .min(share.max(wanted))
+    }
+
+    /// How many items wait in all lanes.
+    fn total(&mut self) -> u64 {
+        let mut total = 0;
+        let lanes = self.tails.iter().zip(self.heads).zip(&mut self.heads_seen);
+        for ((tail, head), head_seen) in lanes {
+            // Relaxed: the sum is soft anyhow, and no item is read on its word.
+            let tail = tail.load(Ordering::Relaxed);
+            if tail != *head_seen {
+                *head_seen = head.0.load(Ordering::Relaxed);
+            }
+            let filled = distance(*head_seen, tail);
+            // More than fits: the head has passed the tail that we saw, or is impossible.
+            if filled <= self.lane_size {
+                total += u64::from(filled);
+            }
+        }
+        total
+    }
+}
+
+/// The filling end of one lane.
+#[derive(Debug)]
+pub(crate) struct Producer<'r> {
+    lane: spsc::Producer<'r>,
+    /// The total to keep to; `None` for a ring of one lane.
+    limit: Option<Limit<'r>>,
+    /// How many items may be added before the limit is looked at.
+    credit: u32,
+}
+
+impl<'r> Producer<'r> {
+    /// Goes on where the lane's last producer stopped. The caller has claimed the lane.
+    pub(crate) fn attach(lane: Lane<'r>, limit: Option<Limit<'r>>, faults: &'r Counter) -> Self {
+        Self {
+            lane: spsc::Producer::attach(lane, faults),
+            limit,
+            credit: 0,
+        }
+    }
+
+    /// Adds one item; `false` if there is no room.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, item: u32) -> bool {
+        let added = self.credit_for(1) > 0 && self.lane.enqueue(item);
+        self.credit -= u32::from(added);
+        added
+    }
+
+    /// Adds what fits of `items` and returns how many that was.
+    #[inline]
+    pub(crate) fn enqueue_burst(&mut self, items: &[u32]) -> u32 {
+        let allowed = self.credit_for(saturated(items.len())) as usize;
+        let (allowed, _) = items.split_at(items.len().min(allowed));
+        let count = self.lane.enqueue_burst(allowed);
+        self.credit = self.credit.saturating_sub(count);
+        count
+    }
+
+    /// Adds all of `items`, or none.
+    #[inline]
+    pub(crate) fn enqueue_bulk(&mut self, items: &[u32]) -> u32 {
+        let wanted = saturated(items.len());
+        if self.credit_for(wanted) < wanted || self.lane.free_for(wanted) < wanted {
+            return 0;
+        }
+        self.enqueue_burst(items)
+    }
+
+    /// Room as far as known: never more than there is.
+    #[inline]
+    pub(crate) fn known_free(&self) -> u32 {
+        self.lane.known_free().min(self.credit)
+    }
+
+    /// Room after a fresh look.
+    pub(crate) fn look(&mut self) -> u32 {
+        self.lane.look();
+        self.credit = self.renewed(self.lane.known_free());
+        self.known_free()
+    }
+
+    /// Credit; looks at the other lanes only if what is left does not cover `wanted`.
+    #[inline]
+    fn credit_for(&mut self, wanted: u32) -> u32 {
+        if self.credit < wanted {
+            self.credit = self.renewed(wanted);
+        }
+        self.credit
+    }
+
+    #[inline(never)]
+    fn renewed(&mut self, wanted: u32) -> u32 {
+        self.limit
+            .as_mut()
+            .map_or(u32::MAX, |limit| limit.grant(wanted))
+    }
+}
+
+/// The emptying end of all lanes.
+#[derive(Debug)]
+pub(crate) struct Consumer<'r> {
+    lanes: Box<[spsc::Consumer<'r>]>,
+    /// Lanes known to hold something, a bit each.
+    stocked: u64,
+    /// Those of them that have not been served in this round.
+    round: u64,
+    /// Rounds since all tails were looked at.
+    rounds: u32,
+    /// The lane last peeked.
+    lane: usize,
+    /// How many items are known to wait, in all lanes.
+    known: u64,
+}
+
+impl<'r> Consumer<'r> {
+    /// Goes on where the last consumer stopped. The caller has claimed the end.
+    pub(crate) fn attach(lanes: impl Iterator<Item = Lane<'r>>, faults: &'r Counter) -> Self {
+        let lanes = lanes
+            .take(LANES_MAX)
+            .map(|lane| spsc::Consumer::attach(lane, faults));
+        Self {
+            lanes: lanes.collect(),
+            stocked: 0,
+            round: 0,
+            rounds: 0,
+            lane: 0,
+            known: 0,
+        }
+    }
+
+    /// Copies the next items of one lane into `out` and leaves them there.
+    #[inline]
+    pub(crate) fn peek(&mut self, out: &mut [u32]) -> u32 {
+        if !self.is_peeking() && !self.choose() {
+            return 0;
+        }
+        let Some(lane) = self.lanes.get_mut(self.lane) else {
+            return 0;
+        };
+        let before = lane.known();
+        let count = lane.peek(out);
+        self.known += u64::from(lane.known() - before);
+        count
+    }
+
+    /// Gives the first `count` slots of the last peek back, no more than it showed.
+    /// Once all are back, or some and no more are wanted, it is the next lane's turn.
+    #[inline]
+    pub(crate) fn release(&mut self, count: u32) {
+        let Some(lane) = self.lanes.get_mut(self.lane) else {
+            return;
+        };
+        let released = lane.release(count);
+        self.known = self.known.saturating_sub(u64::from(released));
+        if lane.known() == 0 {
+            self.stocked &= !(1 << self.lane);
+        }
+        if lane.peeked() == 0 {
+            self.round &= !(1 << self.lane);
+        }
+    }
+
+    /// The lane last peeked.
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// How many items wait as far as known: never more than there are.
+    #[inline]
+    pub(crate) fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// Looks at all tails.
+    pub(crate) fn look(&mut self) {
+        self.rounds = 0;
+        self.known = 0;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            lane.look();
+            self.known += u64::from(lane.known());
+            if lane.known() > 0 {
+                self.stocked |= 1 << number;
+            }
+        }
+    }
+
+    fn is_peeking(&self) -> bool {
+        self.lanes
+            .get(self.lane)
+            .is_some_and(|lane| lane.peeked() > 0)
+    }
+
+    /// Turns to the next lane of the round, or of a new one; `false` if all are empty.
+    #[inline]
+    fn choose(&mut self) -> bool {
+        if self.round == 0 {
+            self.rounds += 1;
+            if self.stocked == 0 || self.rounds >= ROUNDS_A_LOOK {
+                self.look();
+            }
+            self.round = self.stocked;
+        }
+        self.lane = self.round.trailing_zeros() as usize;
+        self.round != 0
+    }
+}

@@ -1,0 +1,110 @@
+//! The producing end of a ring, whatever its kind.
+
+use crate::claim::{Claim, is_open};
+use crate::error::Full;
+use crate::fanin;
+use crate::sync::{AtomicU64, Ordering};
+use eal::Counter;
+
+/// What an enqueue did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use = "what was not taken is still the caller's"]
+pub struct Enqueued {
+    /// How many items were taken, from the front.
+    pub count: usize,
+    /// How many more would be taken, as far as known: the consumer may have made room since.
+    pub free: usize,
+}
+
+/// The producing end: dropping it gives the end back.
+///
+/// It may go to another thread, but two cannot use it at once: that is what makes it fast.
+#[derive(Debug)]
+pub struct Producer<'r> {
+    lane: fanin::Producer<'r>,
+    /// The consumer's word, which says whether the ring is open.
+    consumer: &'r AtomicU64,
+    drops: &'r Counter,
+    /// Dropped last, when all that was enqueued is published.
+    _claim: Claim<'r>,
+}
+
+impl<'r> Producer<'r> {
+    pub(crate) fn new(
+        lane: fanin::Producer<'r>,
+        consumer: &'r AtomicU64,
+        drops: &'r Counter,
+        claim: Claim<'r>,
+    ) -> Self {
+        Self {
+            lane,
+            consumer,
+            drops,
+            _claim: claim,
+        }
+    }
+
+    /// Adds one item. Slow: take [`enqueue_burst`](Self::enqueue_burst) where there are more.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when there is no room or the ring is closed.
+    #[inline]
+    pub fn enqueue(&mut self, item: u32) -> Result<(), Full> {
+        if !self.is_closed() && self.lane.enqueue(item) {
+            Ok(())
+        } else {
+            Err(Full)
+        }
+    }
+
+    /// Adds as many of `items` as fit, from the front.
+    #[inline]
+    pub fn enqueue_burst(&mut self, items: &[u32]) -> Enqueued {
+        if self.is_closed() {
+            return Enqueued::default();
+        }
+        let count = self.lane.enqueue_burst(items);
+        self.enqueued(count)
+    }
+
+    /// Adds all of `items`, or none of them.
+    #[inline]
+    pub fn enqueue_bulk(&mut self, items: &[u32]) -> Enqueued {
+        if self.is_closed() {
+            return Enqueued::default();
+        }
+        let count = self.lane.enqueue_bulk(items);
+        self.enqueued(count)
+    }
+
+    #[inline]
+    fn enqueued(&self, count: u32) -> Enqueued {
+        Enqueued {
+            count: count as usize,
+            free: self.lane.known_free() as usize,
+        }
+    }
+
+    /// How many items would be taken now; 0 when the ring is closed.
+    pub fn free(&mut self) -> usize {
+        if self.is_closed() {
+            0
+        } else {
+            self.lane.look() as usize
+        }
+    }
+
+    /// Whether nobody consumes: what is enqueued now is refused.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        // Relaxed: it guards no data. Who sees it late enqueues into a ring that waits for
+        // its next consumer, which positions allow.
+        !is_open(self.consumer.load(Ordering::Relaxed))
+    }
+
+    /// Counts `items` that the caller dropped because they were not taken.
+    pub fn count_drops(&mut self, items: usize) {
+        self.drops.add(items as u64);
+    }
+}
