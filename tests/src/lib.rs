@@ -1,1 +1,86 @@
-//! (to be written)
+//! What tests of whole programs are made of.
+//!
+//! | part        | is                                                                          |
+//! |-------------|-----------------------------------------------------------------------------|
+//! | [`World`]   | two Linux hosts, *west* and *east*, and a *middle* that joins them by cables |
+//! | [`Group`]   | `mp_server` and `mp_client` processes under a prefix of their own           |
+//! | [`Process`] | one started program: what it prints, how it ends                            |
+//! | [`Leftovers`] | what programs could leave behind on the machine, before and after         |
+//! | [`capture`] | pcap and pcapng files, written and read by hand                             |
+//!
+//! Everything that waits has a deadline, and everything that is started is ended by `Drop`.
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod frame;
+mod group;
+mod leftovers;
+mod process;
+mod world;
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use group::{Audit, Group, Sample, Setup};
+pub use leftovers::Leftovers;
+pub use process::{Ended, Process};
+pub use world::World;
+
+/// How long anything may take before a test calls it hung.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Where a program of this workspace lies: in `FOREBAY_BIN_DIR`, else beside the running test.
+///
+/// # Panics
+///
+/// If it was not built.
+pub fn program(name: &str) -> PathBuf {
+    let beside = || {
+        env::current_exe()
+            .ok()?
+            .parent()?
+            .parent()
+            .map(PathBuf::from)
+    };
+    let folder = env::var_os("FOREBAY_BIN_DIR")
+        .map(PathBuf::from)
+        .or_else(beside);
+    let path = folder.expect("a running test has a path").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing; run this with `cargo xtask programs`",
+        path.display()
+    );
+    path
+}
+
+/// The same program built with the release profile, if there is one.
+pub fn release_program(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os("FOREBAY_RELEASE_BIN_DIR")?).join(name);
+    path.exists().then_some(path)
+}
+
+/// Says, where libtest does not swallow it, that a test cannot run here.
+pub fn skip(what: &str, why: &str) {
+    // The line counts as a skipped test; if it cannot be written, nobody is there to count.
+    let _ = writeln!(io::stderr(), "skipped: {what}: {why}");
+}
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+///
+/// If that takes longer than [`DEADLINE`].
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

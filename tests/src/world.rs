@@ -1,0 +1,160 @@
+//! Two hosts and a middle.
+
+use std::net::IpAddr;
+use std::process::Command;
+
+use lab::{Host, Offloads, Ping, Transfer, TransferReport, Watch};
+
+use crate::program;
+
+/// Two Linux hosts, and between them a third that has one end of a cable to each.
+///
+/// ```text
+///  west              middle               east
+///  eth0 ------- veth0      veth1 ------- eth0
+///  10.0.0.1/24                    10.0.0.2/24
+///  fd00::1/64                      fd00::2/64
+/// ```
+///
+/// The middle has no address and does not forward: what crosses it, a program has carried over.
+#[derive(Debug)]
+pub struct World {
+    /// Has the address [`World::WEST`] on `eth0`.
+    pub west: Host,
+    /// Has `veth0` towards west and `veth1` towards east.
+    pub middle: Host,
+    /// Has the address [`World::EAST`] on `eth0`.
+    pub east: Host,
+}
+
+impl World {
+    /// Address of the west.
+    pub const WEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    /// Address of the east.
+    pub const EAST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+    /// IPv6 address of the east.
+    pub const EAST_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+
+    /// Builds it with the usual MTU of 1500 and all offloads of the cables on.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses; call it inside `lab::isolated!`.
+    pub fn new() -> Self {
+        Self::with(1500, Offloads::ON)
+    }
+
+    /// Builds it with an MTU and offloads of choice, the same on all four ends.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn with(mtu: u32, offloads: Offloads) -> Self {
+        let host = |name| Host::new(name).unwrap_or_else(|error| panic!("{error}"));
+        let world = Self {
+            west: host("west"),
+            middle: host("middle"),
+            east: host("east"),
+        };
+        let build = || {
+            lab::veth((&world.west, "eth0"), (&world.middle, "veth0"), 1)?;
+            lab::veth((&world.middle, "veth1"), (&world.east, "eth0"), 1)?;
+            for (host, iface) in [
+                (&world.west, "eth0"),
+                (&world.middle, "veth0"),
+                (&world.middle, "veth1"),
+                (&world.east, "eth0"),
+            ] {
+                host.mtu(iface, mtu)?;
+                host.offloads(iface, offloads)?;
+            }
+            world.middle.disable_ipv6("veth0")?;
+            world.middle.disable_ipv6("veth1")?;
+            for (host, number) in [(&world.west, 1), (&world.east, 2)] {
+                host.address("eth0", &format!("10.0.0.{number}/24"))?;
+                host.address("eth0", &format!("fd00::{number}/64"))?;
+                host.up("eth0")?;
+            }
+            world.middle.up("veth0")?;
+            world.middle.up("veth1")
+        };
+        build().unwrap_or_else(|error| panic!("{error}"));
+        world
+    }
+
+    /// Makes each host write down the other's Ethernet address, so that nobody asks for it and every
+    /// packet that crosses is one that a test has sent.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn introduce(&self) {
+        let introduce = || {
+            let (west, east) = (self.west.mac("eth0")?, self.east.mac("eth0")?);
+            self.west.neighbour("eth0", Self::EAST, east)?;
+            self.east.neighbour("eth0", Self::WEST, west)
+        };
+        introduce().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// A program of this workspace, started in the middle.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built.
+    pub fn command(&self, name: &str) -> Command {
+        self.in_middle(Command::new(program(name)))
+    }
+
+    /// Makes a command run in the middle.
+    ///
+    /// # Panics
+    ///
+    /// If no descriptor is left.
+    pub fn in_middle(&self, mut command: Command) -> Command {
+        self.middle
+            .command(&mut command)
+            .unwrap_or_else(|error| panic!("{error}"));
+        command
+    }
+
+    /// Pings the east from the west, and the other way round, until none is lost.
+    ///
+    /// The first round may lose some: addresses are still looked up, clients are still joining.
+    ///
+    /// # Panics
+    ///
+    /// If replies are missing in the second round, doubled or damaged.
+    pub fn ping_both_ways(&self) {
+        for (from, to) in [(&self.west, Self::EAST), (&self.east, Self::WEST)] {
+            let ping = Ping {
+                count: 20,
+                ..Ping::default()
+            };
+            lab::ping(from, to, &ping).unwrap_or_else(|error| panic!("{error}"));
+            let report = lab::ping(from, to, &ping).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(report.lost(), 0, "{} to {to}: {report:?}", from.name());
+            assert_eq!((report.damaged, report.late), (0, 0), "{report:?}");
+        }
+    }
+
+    /// Moves `bytes` by TCP from west to east, at `to`, and compares the checksums.
+    ///
+    /// # Panics
+    ///
+    /// If the transfer fails, or what arrives is not what was sent.
+    pub fn transfer(&self, to: IpAddr, bytes: u64) -> TransferReport {
+        let transfer = Transfer::new(bytes, bytes ^ 0x5eed);
+        let report = lab::tcp_transfer(&self.west, (&self.east, to), &transfer, &Watch::default())
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.bytes, bytes);
+        assert!(report.is_intact(), "{report:?}");
+        report
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
