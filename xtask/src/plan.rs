@@ -96,10 +96,6 @@ impl<'a> Plan<'a> {
     }
 
     pub(crate) fn programs(&mut self, filter: Option<&str>) {
-        let runner = match Runner::find() {
-            Ok(runner) => runner,
-            Err(reason) => return self.skipped("programs", &reason),
-        };
         if !self.build_programs() {
             return;
         }
@@ -112,7 +108,6 @@ impl<'a> Plan<'a> {
             tests.args(["--test", name]);
         }
         self.program_environment(&mut tests);
-        runner.apply(&mut tests);
         // One at a time: each starts several processes that keep a core busy.
         tests.arg("--").args(filter).arg("--test-threads=1");
         self.tests("program tests", tests);
@@ -293,86 +288,7 @@ fn nightly() -> Command {
     command
 }
 
-/// What test programs are started through.
-#[derive(Debug, PartialEq, Eq)]
-enum Runner {
-    /// Nothing: we are root.
-    Direct,
-    /// A user namespace of their own, in which they may make network namespaces.
-    UserNamespace {
-        /// The variable by which cargo knows.
-        variable: String,
-    },
-}
-
-impl Runner {
-    const UNSHARE: &str = "unshare --user --map-root-user";
-
-    fn find() -> Result<Self, String> {
-        if is_root() {
-            return Ok(Self::Direct);
-        }
-        let mut words = Self::UNSHARE.split(' ');
-        let unshare = words.next().unwrap_or_default();
-        let probe = Command::new(unshare)
-            .args(words)
-            .arg("true")
-            .stderr(Stdio::null())
-            .status();
-        if !probe.is_ok_and(|status| status.success()) {
-            return Err(
-                "no user namespace to be had; set kernel.unprivileged_userns_clone=1 and \
-                        kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
-                    .to_owned(),
-            );
-        }
-        let host = host().ok_or("cannot tell the host from `rustc -vV`")?;
-        let host = host.to_uppercase().replace('-', "_");
-        Ok(Self::UserNamespace {
-            variable: format!("CARGO_TARGET_{host}_RUNNER"),
-        })
-    }
-
-    fn apply(&self, command: &mut Command) {
-        if let Self::UserNamespace { variable } = self {
-            command.env(variable, Self::UNSHARE);
-        }
-    }
-}
-
-/// The triple that programs are built for.
-fn host() -> Option<String> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .map(str::to_owned)
-}
-
 /// Whether we run as the user 0.
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_is_a_triple() {
-        assert!(host().unwrap().matches('-').count() >= 2);
-    }
-
-    #[test]
-    fn runner_is_named_as_cargo_wants_it() {
-        let mut command = Command::new("true");
-        let variable = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
-        Runner::UserNamespace {
-            variable: variable.to_owned(),
-        }
-        .apply(&mut command);
-        let set: Vec<_> = command.get_envs().collect();
-        assert_eq!(set, [(variable.as_ref(), Some(Runner::UNSHARE.as_ref()))]);
-    }
 }
