@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::args::ArgsError;
+use crate::core::LcoreId;
 use crate::zone::{ZoneError, ZoneKind, ZoneNameError};
 
 /// Why something of the environment could not be had.
@@ -119,6 +121,112 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+
+    // Arguments, lcores and the control socket.
+    /// Wrong arguments.
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    /// The cpus that this process may use are unknown.
+    #[error("cannot learn which cpus this process may use: {source}; name them with taskset")]
+    Cpus {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// An lcore that the arguments do not name.
+    #[error(
+        "lcore {lcore} is not among the lcores of this process ({}); add it to -l",
+        ids(lcores)
+    )]
+    NoLcore {
+        /// The lcore asked for.
+        lcore: LcoreId,
+        /// Those there are.
+        lcores: Vec<LcoreId>,
+    },
+    /// An lcore whose function has not ended.
+    #[error("lcore {lcore} runs a function already; wait for it, or launch on another lcore")]
+    LcoreBusy {
+        /// The lcore asked for.
+        lcore: LcoreId,
+    },
+    /// The main lcore, which runs the program itself.
+    #[error(
+        "lcore {lcore} is the main lcore, which runs the program itself; launch on a worker (-l names them), or choose another main one with --main-lcore"
+    )]
+    LcoreIsMain {
+        /// The lcore asked for.
+        lcore: LcoreId,
+    },
+    /// A function that was launched panicked.
+    #[error("the function on lcore {lcore} panicked: {message}; RUST_BACKTRACE=1 shows where")]
+    LcorePanicked {
+        /// Where it ran.
+        lcore: LcoreId,
+        /// What it said.
+        message: String,
+    },
+    /// A thread could not be kept on its cpus.
+    #[error("cannot keep lcore {lcore} on cpus {cpus:?}: {source}; choose others with -l")]
+    Pin {
+        /// The lcore.
+        lcore: LcoreId,
+        /// Its cpus.
+        cpus: Vec<u32>,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No thread could be made.
+    #[error("cannot start a thread for lcore {lcore}: {source}; raise the limit of processes")]
+    Spawn {
+        /// The lcore.
+        lcore: LcoreId,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A key that cannot be published or fetched.
+    #[error("{key:?} cannot be a key; take 1 to {max} printable ASCII characters without spaces")]
+    Key {
+        /// What was given.
+        key: String,
+        /// The longest.
+        max: usize,
+    },
+    /// More than one message carries.
+    #[error(
+        "{key:?} has {count} {what} and a message carries {max}; publish it under several keys"
+    )]
+    PublicationTooBig {
+        /// The key.
+        key: String,
+        /// Bytes or descriptors.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// More keys than a primary hands out.
+    #[error("{key:?} would be publication {}; a primary keeps {max}: withdraw some", max + 1)]
+    TooManyPublications {
+        /// The key.
+        key: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A descriptor could not be duplicated.
+    #[error("cannot duplicate the descriptors of {key:?}: {source}; raise `ulimit -n`")]
+    Duplicate {
+        /// Their key.
+        key: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// `0, 1, 2`
+fn ids(lcores: &[LcoreId]) -> String {
+    let texts: Vec<String> = lcores.iter().map(LcoreId::to_string).collect();
+    texts.join(", ")
 }
 
 /// `0, 1 and 2`

@@ -16,13 +16,23 @@
 //! | [`ports`], [`queue`] | what the group knows of a port and of a queue |
 //! | [`layout`] | version and hash of all that |
 //! | [`region`] | the region itself: create, attach, reserve, look up |
+//! | [`args`] | the command line: DPDK's EAL arguments |
+//! | [`core`] | lcores, and the cpus they run on |
+//! | [`launch`] | a function on each lcore |
+//! | [`control`] | payloads and descriptors that the primary hands out |
+//! | [`eal`] | all of it, assembled |
 //! | [`error`] | what can go wrong |
 
 #![deny(unsafe_code)]
 
+pub mod args;
+pub mod control;
+pub mod core;
 pub mod counters;
+pub mod eal;
 pub mod error;
 pub mod holder;
+pub mod launch;
 pub mod layout;
 mod lock;
 pub mod ports;
@@ -40,9 +50,13 @@ pub mod text;
 #[allow(unsafe_code, reason = "the one door to shared bytes")]
 pub mod zone;
 
+pub use self::core::{LCORES_MAX, LcoreId, LcoreMap};
+pub use args::{ArgsError, EalArgs, HugeChoice, LogLevel, nearest};
 pub use counters::Counter;
+pub use eal::Eal;
 pub use error::Error;
 pub use holder::{Holder, HolderKind};
+pub use launch::LcoreHandle;
 pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotState};
 pub use region::Region;
 pub use zone::{Shared, Zone, ZoneError, ZoneKind, ZoneName};
