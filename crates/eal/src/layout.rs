@@ -104,7 +104,8 @@ pub const HASH: u64 = Hash::new()
         clones_copied,
         chain_too_long,
         bad_position,
-        spare,
+        bad_entry,
+        no_room
     }))
     .number(crate::layout_hash!(QueueRecord {
         owner,

@@ -206,8 +206,10 @@ pub struct BufferCounters {
     pub chain_too_long: Counter,
     /// Positions of a peer that were impossible.
     pub bad_position: Counter,
-    /// For later.
-    pub spare: [Counter; 2],
+    /// Entries of a magazine that named no free mbuf.
+    pub bad_entry: Counter,
+    /// Frees that found no magazine with room.
+    pub no_room: Counter,
 }
 
 #[cfg(not(loom))]
@@ -312,19 +314,21 @@ impl SlotRecord {
             clones_copied,
             chain_too_long,
             bad_position,
-            spare: _,
+            bad_entry,
+            no_room,
         } = &self.buffers;
-        for counter in [loops, busy_ns, idle_ns, sleeps, late, rx, tx]
-            .into_iter()
-            .chain([
-                alloc_failed,
-                bad_index,
-                bad_holder,
-                clones_copied,
-                chain_too_long,
-                bad_position,
-            ])
-        {
+        let run = [loops, busy_ns, idle_ns, sleeps, late, rx, tx];
+        let buffers = [
+            alloc_failed,
+            bad_index,
+            bad_holder,
+            clones_copied,
+            chain_too_long,
+            bad_position,
+            bad_entry,
+            no_room,
+        ];
+        for counter in run.into_iter().chain(buffers) {
             counter.set(0);
         }
     }

@@ -89,7 +89,8 @@ shared!(BufferCounters {
     clones_copied,
     chain_too_long,
     bad_position,
-    spare
+    bad_entry,
+    no_room
 });
 shared!(QueueCounters {
     packets,

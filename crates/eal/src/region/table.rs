@@ -18,7 +18,7 @@
 use crate::layout::PAGE;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::text::Text;
-use crate::zone::{ZONE_NAME_MAX, ZoneKind, ZoneName};
+use crate::zone::{ZoneKind, ZoneName};
 
 /// Zones of a group: a ring each for 64 processes and 16 ports, pools, and room.
 pub const ZONES_MAX: usize = 1024;
@@ -42,7 +42,8 @@ pub(crate) struct ZoneRecord {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<ZoneRecord>() == 128 && Text::<6>::LEN == ZONE_NAME_MAX + 1);
+const _: () =
+    assert!(size_of::<ZoneRecord>() == 128 && Text::<6>::LEN == crate::zone::ZONE_NAME_MAX + 1);
 
 /// A record, read once and found sound.
 #[derive(Debug, Clone, Copy)]
