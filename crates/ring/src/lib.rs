@@ -54,6 +54,8 @@ mod fanin;
 mod flags;
 mod gauge;
 mod layout;
+#[cfg(all(test, loom))]
+mod loom;
 mod producer;
 mod ring;
 mod slots;

@@ -50,6 +50,12 @@ pub(crate) mod mutant {
         WEAKENED.set(site);
     }
 
+    /// Whether something is weakened on this thread.
+    #[cfg(test)]
+    pub(crate) fn is_weakened() -> bool {
+        WEAKENED.get().is_some()
+    }
+
     fn ordering(ordering: &'static str, pair: &'static str, strong: Ordering) -> Ordering {
         if WEAKENED.get() == Some(Site { ordering, pair }) {
             Ordering::Relaxed
