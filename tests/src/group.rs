@@ -70,9 +70,9 @@ pub struct Group<'w> {
 #[derive(Debug, Clone)]
 pub struct Sample(Value);
 
-/// What the independent checker found.
+/// What the independent checker found: a row for each pool, and a total.
 #[derive(Debug, Clone)]
-pub struct Audit(pub Value);
+pub struct Audit(Vec<Value>);
 
 impl<'w> Group<'w> {
     /// Starts the server, and every client that it has room for.
@@ -95,20 +95,47 @@ impl<'w> Group<'w> {
     ///
     /// If it does not come up.
     pub fn start_server(world: &'w World, setup: Setup) -> Self {
+        let mut group = Self::prepare(world, setup);
+        group.open();
+        group
+    }
+
+    /// A group of which nobody runs yet.
+    ///
+    /// # Panics
+    ///
+    /// If the temporary directory cannot be written.
+    pub fn prepare(world: &'w World, setup: Setup) -> Self {
         let dir = tempfile::tempdir().expect("the temporary directory can be written");
         let prefix = unique_prefix();
-        let mut group = Self {
+        Self {
             world,
             setup,
             prefix,
             dir,
             server: None,
             clients: BTreeMap::new(),
-        };
-        let mut server = Process::start(&mut group.server_command());
+        }
+    }
+
+    /// Starts the server.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn open(&mut self) {
+        let mut server = Process::start(&mut self.server_command());
         server.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
-        group.server = Some(server);
-        group
+        self.server = Some(server);
+    }
+
+    /// Hands out the server's process, whose end is then the caller's business.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn take_server(&mut self) -> Process {
+        self.server.take().expect("the server runs")
     }
 
     /// Its name on the command line.
@@ -289,11 +316,14 @@ impl<'w> Group<'w> {
     ///
     /// If it does not find every buffer of every pool exactly once.
     pub fn check(&self) -> Audit {
-        let mut command = self.tool("check");
-        let ended = Process::run(command.arg("--json"));
+        let ended = Process::run(self.tool("check").arg("--json"));
         assert_eq!(ended.status.code(), Some(0), "forebay check: {ended}");
-        let text = ended.stdout.join("\n");
-        Audit(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+        let row = |line: &String| -> Value {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        let audit = Audit(ended.stdout.iter().map(row).collect());
+        assert!(audit.buffers() > 0, "forebay check saw no pool: {ended}");
+        audit
     }
 
     /// Ends everything in order: checks while all live, then without the clients, and in the end
@@ -305,11 +335,35 @@ impl<'w> Group<'w> {
     pub fn finish(mut self) {
         self.settle();
         self.check();
+        self.stop_clients();
+        self.settle();
+        let audit = self.check();
+        assert_eq!(
+            audit.in_hand(),
+            0,
+            "nobody is left who could hold a buffer: {audit:?}"
+        );
+        self.stop_server();
+    }
+
+    /// The same for a group whose traffic never ends: without a look at the buffers, which move.
+    ///
+    /// # Panics
+    ///
+    /// If a process does not end with status 0, or a file is left.
+    pub fn finish_busy(mut self) {
+        self.stop_clients();
+        self.stop_server();
+    }
+
+    fn stop_clients(&mut self) {
         for id in self.clients.keys().copied().collect::<Vec<_>>() {
             self.stop_client(id);
         }
-        self.check();
-        let server = self.server.take().expect("the server runs").stop();
+    }
+
+    fn stop_server(&mut self) {
+        let server = self.take_server().stop();
         assert_eq!(server.status.code(), Some(0), "server: {server}");
         let left = Leftovers::of(&self.prefix, self.dir.path());
         assert!(left.is_empty(), "{left:?}");
@@ -365,6 +419,29 @@ impl Sample {
 
     fn ports(&self) -> impl Iterator<Item = &Value> {
         self.0["ports"].as_array().into_iter().flatten()
+    }
+}
+
+impl Audit {
+    /// Buffers of all pools.
+    pub fn buffers(&self) -> u64 {
+        self.0.iter().map(|row| count(&row["count"])).sum()
+    }
+
+    /// Buffers that a process has in hand.
+    pub fn in_hand(&self) -> u64 {
+        self.0.iter().map(|row| count(&row["hand"])).sum()
+    }
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        self.clients.clear();
+        self.server = None;
+        // Only a test that failed, or killed on purpose, leaves any.
+        for file in Leftovers::of(&self.prefix, self.dir.path()).files() {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -181,6 +182,25 @@ impl Drop for Process {
     }
 }
 
+impl Ended {
+    /// Whether it did what no program of ours may do, whatever it is given: panic, or die of a
+    /// signal that it brought upon itself.
+    pub fn has_crashed(&self) -> bool {
+        /// How Rust ends a program that panicked.
+        const PANIC: i32 = 101;
+        let deadly = [
+            Signal::SEGV,
+            Signal::BUS,
+            Signal::ABORT,
+            Signal::ILL,
+            Signal::FPE,
+        ];
+        let killed = |signal: i32| deadly.iter().any(|deadly| deadly.as_raw() == signal);
+        let panicked = self.stderr.iter().any(|line| line.contains("panicked at"));
+        self.status.code() == Some(PANIC) || self.status.signal().is_some_and(killed) || panicked
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tail = |lines: &[String]| lines[lines.len().saturating_sub(20)..].join("\n");
@@ -245,6 +265,13 @@ mod tests {
             (ended.stdout, ended.stderr),
             (vec!["out".into()], vec!["first".into(), "second".into()])
         );
+    }
+
+    #[test]
+    fn crash_is_told_from_other_ends() {
+        let crashed = |script| Process::run(Command::new("sh").args(["-c", script])).has_crashed();
+        assert!(crashed("kill -SEGV $$") && crashed("kill -ABRT $$") && crashed("exit 101"));
+        assert!(!crashed("exit 1") && !crashed("kill -TERM $$") && !crashed("exit 0"));
     }
 
     #[test]
