@@ -124,7 +124,16 @@ impl<'w> Group<'w> {
     ///
     /// If it does not come up.
     pub fn open(&mut self) {
-        let mut server = Process::start(&mut self.server_command());
+        self.open_with(&[]);
+    }
+
+    /// Starts the server with further arguments that its clients do not get, before `--`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn open_with(&mut self, eal: &[&str]) {
+        let mut server = Process::start(&mut self.server_command_with(eal));
         server.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
         self.server = Some(server);
     }
@@ -150,8 +159,12 @@ impl<'w> Group<'w> {
 
     /// The command line by which the server was started.
     pub fn server_command(&self) -> Command {
+        self.server_command_with(&[])
+    }
+
+    fn server_command_with(&self, eal: &[&str]) -> Command {
         let mut command = self.world.command("mp_server");
-        command.args(["-l", "1-2", "-n", "4"]);
+        command.args(["-l", "1-2", "-n", "4"]).args(eal);
         self.name_group(&mut command);
         command.args(self.setup.vdevs.iter().map(|vdev| format!("--vdev={vdev}")));
         let mask = format!("{:#x}", (1_u64 << self.setup.vdevs.len()) - 1);

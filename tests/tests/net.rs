@@ -1,0 +1,268 @@
+//! What needs real root: processes of other user ids, and hugepages.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use forebay_tests::{Group, Process, Setup, World, program, skip};
+use tempfile::TempDir;
+
+/// The user that nobody is, and its group.
+const NOBODY: u32 = 65534;
+const NOGROUP: u32 = 65534;
+
+fn uid() -> u32 {
+    fs::metadata("/proc/self").unwrap().uid()
+}
+
+/// Whether this is root of the machine, not of a user namespace.
+fn is_real_root() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<_> = map.split_whitespace().collect();
+    uid() == 0 && words == ["0", "0", "4294967295"]
+}
+
+/// A directory that anybody may enter, with copies of the programs.
+fn open_directory() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["mp_server", "mp_client", "forebay"] {
+        fs::copy(program(name), dir.path().join(name)).unwrap();
+    }
+    dir
+}
+
+/// The same test again, as an ordinary user in a user namespace of its own.
+#[test]
+fn ordinary_user_runs_a_group_in_a_user_namespace() {
+    const HERE: &str = "ordinary_user_runs_a_group_in_a_user_namespace";
+    if is_real_root() {
+        let dir = open_directory();
+        let own = dir.path().join("own");
+        fs::create_dir(&own).unwrap();
+        chown(&own, Some(NOBODY), Some(NOGROUP)).unwrap();
+        let test = dir.path().join("test");
+        fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
+        let mut again = Command::new(&test);
+        again
+            .args(["--exact", HERE, "--nocapture"])
+            .uid(NOBODY)
+            .gid(NOGROUP);
+        again
+            .env("FOREBAY_BIN_DIR", dir.path())
+            .env("TMPDIR", &own)
+            .current_dir("/");
+        let ended = Process::run(&mut again);
+        assert!(ended.status.success(), "{ended}");
+        for line in ended
+            .stderr
+            .iter()
+            .filter(|line| line.starts_with("skipped: "))
+        {
+            skip(HERE, line);
+        }
+        return;
+    }
+    lab::isolated!({
+        let world = World::new();
+        let group = Group::start(&world, Setup::lesson(2));
+        world.ping_both_ways();
+        world.transfer(World::EAST, 5 << 20);
+        group.finish();
+    });
+}
+
+/// A Unix group of this machine that is not root's.
+fn unix_group() -> Option<(String, u32)> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    let group = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, gid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        (gid != 0 && gid != NOGROUP).then(|| (name.to_owned(), gid))
+    };
+    groups.lines().find_map(group)
+}
+
+/// A command run by nobody, with one group. `setpriv` gives the privileges up once the process is in
+/// its network namespace; `uid` would do so before, and could not enter it.
+fn as_nobody(world: &World, command: &Command, gid: u32) -> Command {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args([format!("--reuid={NOBODY}"), format!("--regid={gid}")]);
+    setpriv
+        .arg("--clear-groups")
+        .arg(command.get_program())
+        .args(command.get_args());
+    world.in_middle(setpriv)
+}
+
+#[test]
+fn client_of_another_user_joins_by_its_unix_group() {
+    if !is_real_root() {
+        return skip("clients of other users", "this is not root");
+    }
+    let Some((name, gid)) = unix_group() else {
+        return skip(
+            "clients of other users",
+            "/etc/group has no group but root's",
+        );
+    };
+    let programs = open_directory();
+    let client = programs.path().join("mp_client");
+    let world = World::new();
+    let setup = Setup {
+        eal: vec!["--log-level=error".into(), "--no-huge".into()],
+        ..Setup::lesson(2)
+    };
+    let mut group = Group::prepare(&world, setup);
+    fs::set_permissions(group.runtime_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    group.open_with(&["--group", &name]);
+
+    // Nobody, in the group: joins without a privilege.
+    group.start_client_with(
+        0,
+        as_nobody(&world, &group.client_command_of(&client, 0), gid),
+    );
+    group.start_client(1);
+    world.ping_both_ways();
+    world.transfer(World::EAST, 5 << 20);
+    let status = fs::read_to_string(format!("/proc/{}/status", group.pids()[1])).unwrap();
+    let caps = status
+        .lines()
+        .find(|line| line.starts_with("CapEff:"))
+        .unwrap();
+    assert!(caps.ends_with("0000000000000000"), "{caps}");
+
+    // Nobody, not in the group: refused in one line.
+    group.stop_client(0);
+    let stranger = &mut as_nobody(&world, &group.client_command_of(&client, 0), NOGROUP);
+    let ended = Process::run(stranger);
+    assert_eq!(ended.status.code(), Some(1), "{ended}");
+    let [line] = &ended.stderr[..] else {
+        panic!("not one line: {ended}")
+    };
+    assert!(
+        line.starts_with("mp_client: ") && line.contains("--group"),
+        "{line}"
+    );
+    group.finish();
+}
+
+/// Hugepages of 2 MiB for the length of a test, and a place to take them from.
+struct Hugepages {
+    before: String,
+    mount: TempDir,
+}
+
+const COUNT: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+impl Hugepages {
+    fn reserve(count: u32) -> io::Result<Self> {
+        let before = fs::read_to_string(COUNT)?;
+        let mount = tempfile::tempdir()?;
+        let hugepages = Self { before, mount };
+        fs::write(COUNT, count.to_string())?;
+        let got: u32 = fs::read_to_string(COUNT)?.trim().parse().unwrap_or(0);
+        if got < count {
+            return Err(io::Error::other(format!(
+                "the kernel gave {got} of {count} pages"
+            )));
+        }
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none"])
+            .arg(hugepages.mount.path());
+        if !mount.status()?.success() {
+            return Err(io::Error::other("hugetlbfs cannot be mounted"));
+        }
+        Ok(hugepages)
+    }
+}
+
+impl Drop for Hugepages {
+    fn drop(&mut self) {
+        let _ = Command::new("umount")
+            .arg(self.mount.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        let _ = fs::write(COUNT, self.before.trim());
+    }
+}
+
+fn with_hugepages(count: u32, test: impl FnOnce(&Path)) {
+    if !is_real_root() {
+        return skip("hugepages", "this is not root");
+    }
+    match Hugepages::reserve(count) {
+        Ok(hugepages) => test(hugepages.mount.path()),
+        Err(error) => skip("hugepages", &error.to_string()),
+    }
+}
+
+#[test]
+fn region_lies_on_hugepages_when_there_are_some() {
+    with_hugepages(128, |mount| {
+        let world = World::new();
+        let setup = Setup {
+            eal: vec!["--huge-dir".into(), mount.display().to_string()],
+            ..Setup::lesson(1)
+        };
+        let group = Group::start(&world, setup);
+        world.ping_both_ways();
+        for pid in group.pids() {
+            let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+            assert!(
+                smaps.contains("KernelPageSize:     2048 kB"),
+                "process {pid}"
+            );
+        }
+        group.finish();
+        let left: Vec<PathBuf> = fs::read_dir(mount)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+#[test]
+fn too_few_hugepages_are_an_error_that_counts_them() {
+    with_hugepages(2, |mount| {
+        let world = World::new();
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = world.command("mp_server");
+        command.args([
+            "-l",
+            "0-1",
+            "--log-level=error",
+            "--file-prefix",
+            "fbt-huge",
+            "--huge-dir",
+        ]);
+        command.arg(mount).arg("--runtime-dir").arg(dir.path());
+        command.args([
+            "--vdev=net_null0",
+            "--vdev=net_null1",
+            "--",
+            "-p",
+            "0x3",
+            "-n",
+            "2",
+        ]);
+        let ended = Process::run(&mut command);
+        assert_eq!(ended.status.code(), Some(1), "{ended}");
+        let [line] = &ended.stderr[..] else {
+            panic!("not one line: {ended}")
+        };
+        for word in ["hugepages", "2 MiB", "--no-huge"] {
+            assert!(line.contains(word), "{word:?} is not in: {line}");
+        }
+        assert!(
+            fs::read_dir(mount).unwrap().next().is_none(),
+            "a file was left"
+        );
+    });
+}
