@@ -138,6 +138,8 @@ impl<'a> Plan<'a> {
         let flags = env::var("RUSTFLAGS").unwrap_or_default();
         loom.env("RUSTFLAGS", format!("{flags} --cfg loom"))
             .env("CARGO_TARGET_DIR", self.workspace.target_dir.join("loom"));
+        // The models, by their module's name; other tests know nothing of loom's atomics.
+        loom.arg("loom");
         self.tests("loom", loom);
     }
 
