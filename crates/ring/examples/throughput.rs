@@ -15,7 +15,7 @@ use eal::{Owner, Region, Slot};
 use forebay_ring::{Consumer, FanInConfig, Flags, Producer, Ring};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-const ITEMS: u32 = 1 << 25;
+const ITEMS: u32 = 1 << 22;
 const SIZE: u32 = 1024;
 const LANES: u8 = 4;
 

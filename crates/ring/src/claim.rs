@@ -58,6 +58,12 @@ impl<'r> Claim<'r> {
         }
         Err(owner_in(seen))
     }
+
+    /// Whom the end was claimed for.
+    #[inline]
+    pub(crate) fn owner(&self) -> Owner {
+        owner_in(self.held)
+    }
 }
 
 impl Drop for Claim<'_> {

@@ -36,7 +36,7 @@ pub struct Consumer<'r> {
     /// The producers' words, by lane.
     producers: &'r [AtomicU64],
     /// Dropped last, when all that was taken is released.
-    _claim: Claim<'r>,
+    claim: Claim<'r>,
 }
 
 impl<'r> Consumer<'r> {
@@ -50,8 +50,14 @@ impl<'r> Consumer<'r> {
             lanes,
             gauge,
             producers,
-            _claim: claim,
+            claim,
         }
+    }
+
+    /// Whom the end was claimed for.
+    #[inline]
+    pub fn owner(&self) -> Owner {
+        self.claim.owner()
     }
 
     /// Shows the next items, as many as `out` has room for, and leaves them in the ring. They

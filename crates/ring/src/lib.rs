@@ -61,6 +61,8 @@ mod ring;
 mod slots;
 mod spsc;
 mod sync;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use consumer::{Consumer, Dequeued};
 pub use error::{Error, Full};

@@ -4,7 +4,7 @@ use crate::claim::{Claim, is_open};
 use crate::error::Full;
 use crate::fanin;
 use crate::sync::{AtomicU64, Ordering};
-use eal::Counter;
+use eal::{Counter, Owner};
 
 /// What an enqueue did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +26,7 @@ pub struct Producer<'r> {
     consumer: &'r AtomicU64,
     drops: &'r Counter,
     /// Dropped last, when all that was enqueued is published.
-    _claim: Claim<'r>,
+    claim: Claim<'r>,
 }
 
 impl<'r> Producer<'r> {
@@ -40,8 +40,14 @@ impl<'r> Producer<'r> {
             lane,
             consumer,
             drops,
-            _claim: claim,
+            claim,
         }
+    }
+
+    /// Whom the end was claimed for.
+    #[inline]
+    pub fn owner(&self) -> Owner {
+        self.claim.owner()
     }
 
     /// Adds one item. Slow: take [`enqueue_burst`](Self::enqueue_burst) where there are more.
