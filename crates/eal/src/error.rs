@@ -221,6 +221,70 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Nobody listens at the control socket.
+    #[error(
+        "no primary answers for the group {prefix:?} at {}; start one with --proc-type=primary --file-prefix={prefix}", path.display()
+    )]
+    PrimaryGone {
+        /// The group.
+        prefix: String,
+        /// Where it should listen.
+        path: PathBuf,
+    },
+    /// The control socket is not ours to use.
+    #[error(
+        "this user may not ask the primary of the group {prefix:?} at {}; run as its user, or start it with --group", path.display()
+    )]
+    PrimaryForbidden {
+        /// The group.
+        prefix: String,
+        /// Where it listens.
+        path: PathBuf,
+    },
+    /// Somebody listens at the control socket and does not answer.
+    #[error(
+        "the primary of the group {prefix:?} did not answer within {seconds} s when asked for {key:?}; see whether it is stopped"
+    )]
+    PrimaryDeaf {
+        /// The group.
+        prefix: String,
+        /// What it was asked for.
+        key: String,
+        /// How long we waited.
+        seconds: f32,
+    },
+    /// The primary does not hand it out to this process.
+    #[error("the primary of the group {prefix:?} does not hand out {key:?}: {why}")]
+    ControlRefused {
+        /// The group.
+        prefix: String,
+        /// What it was asked for.
+        key: String,
+        /// The primary's words.
+        why: String,
+    },
+    /// An answer that no build like this one gives.
+    #[error(
+        "the answer of the primary of the group {prefix:?} about {key:?} is not understood: {why}; run both from one release"
+    )]
+    ControlAnswer {
+        /// The group.
+        prefix: String,
+        /// What it was asked for.
+        key: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// The kernel could not give this process all descriptors of an answer.
+    #[error("{key:?} has {sent} descriptors and {arrived} arrived; raise `ulimit -n`")]
+    DescriptorsLost {
+        /// What was asked for.
+        key: String,
+        /// How many the primary sent.
+        sent: usize,
+        /// How many this process got.
+        arrived: usize,
+    },
 }
 
 /// `0, 1, 2`

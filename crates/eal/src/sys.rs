@@ -1,5 +1,7 @@
 //! Every system call of this crate, each in a safe function.
 
+pub(crate) mod control;
+
 /// Seconds since 1970, to be shown.
 pub(crate) fn unix_seconds() -> u64 {
     if cfg!(miri) {
