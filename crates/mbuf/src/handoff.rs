@@ -1,0 +1,327 @@
+//! Mbufs from one slot to another, by a ring.
+//!
+//! ```text
+//! slot X                          ring X -> Y                   slot Y
+//! Burst --- enqueue ----> | m | m | m |   |   | ---- dequeue --> Burst
+//! tag X                     tag X                    1. peek and check
+//!                                                    2. tag <- Y, every segment of every packet
+//!                                                    3. release: head moves on
+//!                                                    4. only now the burst owns them
+//! ```
+//!
+//! | word              | written by                                        |
+//! |-------------------|---------------------------------------------------|
+//! | tag of an mbuf    | the producer's from before; the consumer, in step 2 |
+//! | links of a chain  | the producer, before it enqueues                  |
+//! | ring              | as the ring says                                  |
+//!
+//! What comes out of a ring is another process's word: an index is checked against its pool, and its holder must be who may
+//! have sent it. What fails is dropped and counted, and not freed: it is not ours.
+//!
+//! **If a process dies:** the producer before the ring publishes: the mbufs carry its tag and are in no ring. After that they
+//! are the ring's, whoever comes to take them. The consumer between steps 2 and 3: they carry its tag and are in the ring
+//! still; the sweep empties the ring before it looks at tags, so it finds them once. Therefore a packet is passed on or
+//! freed only after step 3: before it, it would be in two places that both count.
+
+use core::fmt;
+
+use eal::holder::{Holder, HolderKind};
+use eal::process::Owner;
+use ring::{Consumer, Dequeued, Enqueued, Producer};
+
+use crate::burst::Burst;
+use crate::index::MbufIndex;
+use crate::lcore::Lcore;
+use crate::mbuf::Mbuf;
+use crate::{BURST_MAX, SEGMENTS_MAX};
+
+/// The end of a ring that packets go into.
+pub struct MbufProducer<'r> {
+    ring: Producer<'r>,
+}
+
+impl<'r> MbufProducer<'r> {
+    /// Packets for a ring whose end was claimed for this thread.
+    #[must_use]
+    pub fn new(ring: Producer<'r>) -> Self {
+        Self { ring }
+    }
+
+    /// Sends one packet. Slow; a burst costs little more.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back if there is no room, or if a copy that must be made of it cannot be had.
+    pub fn enqueue<'c>(&mut self, mbuf: Mbuf<'c>) -> Result<(), Mbuf<'c>> {
+        let mut burst = Burst::new(mbuf.lcore());
+        burst.push(mbuf)?;
+        let _ = self.enqueue_burst(&mut burst);
+        burst.pop().map_or(Ok(()), Err)
+    }
+
+    /// Sends what fits, the first ones first; what does not fit stays in the burst.
+    ///
+    /// A clone by reference, or an mbuf that has some, is replaced by a deep copy and counted: references do not leave
+    /// their slot. Where the copy cannot be had, the burst ends.
+    #[inline]
+    pub fn enqueue_burst(&mut self, burst: &mut Burst<'_>) -> Enqueued {
+        if !self.is_of(burst.lcore()) {
+            return Enqueued {
+                count: 0,
+                free: self.ring.free(),
+            };
+        }
+        let ready = unshare(burst, || self.ring.free());
+        let done = self.ring.enqueue_burst(&burst.indices()[..ready]);
+        burst.forget_front(done.count);
+        done
+    }
+
+    /// Sends all of the burst, or none.
+    #[inline]
+    pub fn enqueue_bulk(&mut self, burst: &mut Burst<'_>) -> Enqueued {
+        let whole = self.is_of(burst.lcore()) && unshare(burst, || self.ring.free()) == burst.len();
+        if !whole {
+            return Enqueued {
+                count: 0,
+                free: self.ring.free(),
+            };
+        }
+        let done = self.ring.enqueue_bulk(burst.indices());
+        burst.forget_front(done.count);
+        done
+    }
+
+    /// Whether the ring has no living consumer: then it takes nothing.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.ring.is_closed()
+    }
+
+    /// Counts packets that were dropped since the ring had no room, where tools read it.
+    pub fn count_drops(&mut self, n: usize) {
+        self.ring.count_drops(n);
+    }
+
+    /// How many packets fit now.
+    pub fn free(&mut self) -> usize {
+        self.ring.free()
+    }
+
+    /// The ring's end itself.
+    pub fn ring(&mut self) -> &mut Producer<'r> {
+        &mut self.ring
+    }
+
+    /// Whether the end was claimed for this thread's slot. If not, the mbufs would carry a tag that the ring's reader refuses.
+    fn is_of(&self, lcore: &Lcore) -> bool {
+        self.ring.owner() == lcore.owner()
+    }
+}
+
+impl fmt::Debug for MbufProducer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MbufProducer")
+            .field("owner", &self.ring.owner())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the front of a burst fit to leave the slot, and returns how many packets that is.
+#[inline]
+fn unshare(burst: &mut Burst<'_>, free: impl FnOnce() -> usize) -> usize {
+    let lcore = burst.lcore();
+    let plain = |bits: &u32| {
+        lcore
+            .find(MbufIndex::from_bits(*bits))
+            .is_some_and(|(_, meta)| meta.is_plain())
+    };
+    if burst.indices().iter().all(plain) {
+        return burst.len();
+    }
+    unshare_slow(burst, free())
+}
+
+/// The same for a burst with chains or clones; copies no more than there is room for.
+#[cold]
+fn unshare_slow(burst: &mut Burst<'_>, free: usize) -> usize {
+    burst.close_holes();
+    let wanted = burst.len().min(free);
+    for at in 0..wanted {
+        if !burst.get(at).is_some_and(|mbuf| mbuf.is_shared()) {
+            continue;
+        }
+        let Some(shared) = burst.take_at(at) else {
+            continue;
+        };
+        let Some(copy) = shared.clone_deep(shared.pool()) else {
+            burst.put_at(at, shared);
+            return at;
+        };
+        burst.lcore().counters().clones_copied.add(1);
+        burst.put_at(at, copy);
+    }
+    // What does not fit stays as it is, and is not offered to the ring.
+    wanted
+}
+
+/// The end of a ring that packets come out of.
+pub struct MbufConsumer<'r> {
+    ring: Consumer<'r>,
+}
+
+impl<'r> MbufConsumer<'r> {
+    /// Packets from a ring whose end was claimed for this thread.
+    #[must_use]
+    pub fn new(ring: Consumer<'r>) -> Self {
+        Self { ring }
+    }
+
+    /// Adds the next packets to `burst`, as many as there are and as it has room for. Bad ones are dropped and counted.
+    ///
+    /// `count` of the answer is what was added; `left` is what waits in the ring as far as known.
+    #[inline]
+    pub fn dequeue_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> Dequeued {
+        let count = self.take(lcore, burst, BURST_MAX);
+        Dequeued {
+            count,
+            left: self.ring.len(),
+        }
+    }
+
+    /// Takes one packet. Slow; a burst costs little more.
+    pub fn dequeue<'c>(&mut self, lcore: &'c Lcore) -> Option<Mbuf<'c>> {
+        let mut burst = Burst::new(lcore);
+        self.take(lcore, &mut burst, 1);
+        burst.pop()
+    }
+
+    #[inline]
+    fn take<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>, most: usize) -> usize {
+        if self.ring.owner() != lcore.owner() {
+            return 0;
+        }
+        burst.extend_with(lcore, most, |out| {
+            let peeked = self.ring.peek_burst(out);
+            let sender = Sender::of(&self.ring, lcore);
+            let good = tag_good(lcore, sender, &mut out[..peeked]);
+            // Step 3; the burst owns them when this closure is done.
+            self.ring.release(peeked);
+            good
+        })
+    }
+
+    /// How many packets wait.
+    pub fn len(&mut self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&mut self) -> bool {
+        self.len() == 0
+    }
+
+    /// The ring's end itself.
+    pub fn ring(&mut self) -> &mut Consumer<'r> {
+        &mut self.ring
+    }
+}
+
+impl fmt::Debug for MbufConsumer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MbufConsumer")
+            .field("owner", &self.ring.owner())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whose tags are right in a lane.
+#[derive(Clone, Copy)]
+struct Sender {
+    /// The usual one: the tag of the slot that feeds the lane now.
+    now: Holder,
+    /// Whether our own tag may be there: we feed the lane, or nobody does any more. In another's lane it would mean that
+    /// a packet is listed twice.
+    ourselves: bool,
+}
+
+impl Sender {
+    fn of(ring: &Consumer<'_>, lcore: &Lcore) -> Self {
+        let owner = ring.lane_producer();
+        let now = owner.slot().map_or(Holder::POOL, Holder::slot);
+        Self {
+            now,
+            ourselves: owner == Owner::NONE || now == lcore.holder(),
+        }
+    }
+
+    /// Whether an mbuf with this tag may have been sent. Former producers of the lane may have left some there.
+    #[inline]
+    fn may_be(self, tag: Holder, me: Holder) -> bool {
+        if tag == me {
+            return self.ourselves;
+        }
+        (tag == self.now && tag != Holder::POOL) || matches!(tag.kind(), HolderKind::Slot(_))
+    }
+}
+
+/// Dequeue, steps 1 and 2, for what was peeked: checks each packet and tags all its segments. The good ones are moved to
+/// the front of `items`, in order; returns how many they are.
+#[inline]
+fn tag_good(lcore: &Lcore, sender: Sender, items: &mut [u32]) -> usize {
+    let me = lcore.holder();
+    let mut good = 0;
+    for at in 0..items.len() {
+        let index = MbufIndex::from_bits(items[at]);
+        let Some((_, meta)) = lcore.find(index) else {
+            lcore.counters().bad_index.add(1);
+            continue;
+        };
+        if !sender.may_be(meta.holder(), me) {
+            lcore.counters().bad_holder.add(1);
+            continue;
+        }
+        if meta.is_plain() {
+            meta.tag(me);
+        } else if !tag_chain(lcore, sender, index) {
+            continue;
+        }
+        items[good] = index.bits();
+        good += 1;
+    }
+    good
+}
+
+/// The same for a packet that does not stand alone. First looks at all segments, then tags them: a bad one is left as it is,
+/// whole.
+#[cold]
+fn tag_chain(lcore: &Lcore, sender: Sender, head: MbufIndex) -> bool {
+    let me = lcore.holder();
+    let mut metas = [None; SEGMENTS_MAX];
+    let mut index = head;
+    for place in &mut metas {
+        let Some((_, meta)) = lcore.find(index) else {
+            lcore.counters().bad_index.add(1);
+            return false;
+        };
+        let links = meta.links();
+        // A clone by reference leads to a frame of the sender; a user besides this one is a clone that the sender kept.
+        if !sender.may_be(meta.holder(), me) || !links.original.is_none() || meta.refs() != 1 {
+            lcore.counters().bad_holder.add(1);
+            return false;
+        }
+        *place = Some(meta);
+        index = links.next;
+        if index.is_none() {
+            break;
+        }
+    }
+    if !index.is_none() {
+        lcore.counters().chain_too_long.add(1);
+        return false;
+    }
+    for meta in metas.into_iter().flatten() {
+        meta.tag(me);
+    }
+    true
+}

@@ -1,0 +1,325 @@
+//! A data-path thread's context: its slot, and the two magazines that it has of each pool.
+//!
+//! All buffers of a thread borrow its `Lcore`; when it is dropped there are none left, its magazines go back to their pools
+//! and its slot to the process table.
+//!
+//! | what                     | where                     | written by             |
+//! |--------------------------|---------------------------|------------------------|
+//! | which magazines are mine | their owner words         | this thread, by claims |
+//! | their counts             | here, and in the magazine | this thread            |
+//! | counters                 | slot record               | this thread            |
+//!
+//! **If a process dies:** nothing of this structure is needed to clean up: owner words and tags say what the slot held.
+
+use core::cell::{Cell, OnceCell};
+use core::fmt;
+use core::marker::PhantomData;
+
+use eal::holder::Holder;
+use eal::process::{BufferCounters, Owner, Slot, SlotId};
+use eal::region::Region;
+
+use crate::burst::Burst;
+use crate::cache::Cache;
+use crate::error::BadIndex;
+use crate::index::{MbufIndex, POOLS_MAX};
+use crate::mbuf::Mbuf;
+use crate::meta::{IN_TRANSIT, Meta};
+use crate::pool::Pool;
+use crate::{BURST_MAX, SEGMENTS_MAX};
+
+/// Values of the id part of an index.
+const IDS: usize = POOLS_MAX + 1;
+
+/// After a look for a pool that is not there, so many of its indices pass before the next: a peer that sends rubbish must
+/// not make us search zones for each.
+const LOOKS_SKIPPED: u32 = 1023;
+
+/// What a data-path thread needs to allocate, free and receive mbufs. Stays on its thread.
+pub struct Lcore {
+    owner: Owner,
+    holder: Holder,
+    counters: &'static BufferCounters,
+    pools: Box<[Known; IDS]>,
+    /// Dropped after the magazines are given back: the slot is FREE only when it holds nothing.
+    slot: Slot,
+    stays: PhantomData<*const ()>,
+}
+
+/// What this thread knows of one pool id.
+#[derive(Default)]
+struct Known {
+    cache: OnceCell<Box<Cache>>,
+    /// Indices to pass over before the next look.
+    skip: Cell<u32>,
+}
+
+impl Lcore {
+    /// Makes the calling thread the data-path thread of this slot.
+    #[must_use]
+    pub fn new(slot: Slot) -> Self {
+        Self {
+            owner: slot.owner(),
+            holder: Holder::slot(slot.id()),
+            counters: &slot.record().buffers,
+            pools: Box::new(core::array::from_fn(|_| Known::default())),
+            slot,
+            stays: PhantomData,
+        }
+    }
+
+    /// The slot's number.
+    #[must_use]
+    pub fn slot_id(&self) -> SlotId {
+        self.slot.id()
+    }
+
+    /// What it signs magazines, ring ends and queues with.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The tag of the mbufs that it holds.
+    #[inline]
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    /// The region that the slot is a place in.
+    #[must_use]
+    pub fn region(&self) -> &'static Region {
+        self.slot.region()
+    }
+
+    /// The slot.
+    #[must_use]
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// What it counts of buffers, in shared memory where tools read it.
+    #[inline]
+    #[must_use]
+    pub fn counters(&self) -> &'static BufferCounters {
+        self.counters
+    }
+
+    /// Takes one empty mbuf. Slow; a burst of them costs little more.
+    #[inline]
+    #[must_use]
+    pub fn alloc(&self, pool: Pool) -> Option<Mbuf<'_>> {
+        let mut index = [0];
+        let taken = self.take(&pool, &mut index);
+        (taken == 1).then(|| Mbuf::from_checked(self, MbufIndex::from_bits(index[0])))
+    }
+
+    /// Adds up to `count` empty mbufs to `burst`, as many as it has room for and the pool has, and returns how many.
+    #[inline]
+    pub fn alloc_burst<'c>(&'c self, pool: Pool, burst: &mut Burst<'c>, count: usize) -> usize {
+        burst.extend_with(self, count, |out| self.take(&pool, out))
+    }
+
+    /// Adds `count` empty mbufs to `burst`, or none.
+    #[must_use]
+    pub fn alloc_bulk<'c>(&'c self, pool: Pool, burst: &mut Burst<'c>, count: usize) -> bool {
+        if count > burst.room() {
+            return false;
+        }
+        let taken = self.alloc_burst(pool, burst, count);
+        if taken < count {
+            burst.truncate(burst.len() - taken);
+        }
+        taken == count
+    }
+
+    /// An mbuf, or a chain, that holds a copy of `bytes`; `None` if the pool runs dry or the bytes do not fit a chain.
+    #[must_use]
+    pub fn mbuf_from(&self, pool: Pool, bytes: &[u8]) -> Option<Mbuf<'_>> {
+        let mut mbuf = self.alloc(pool)?;
+        mbuf.extend_from_slice(pool, bytes).then_some(mbuf)
+    }
+
+    /// Makes the mbuf that [`Mbuf::into_raw`] took apart whole again: for drivers whose frames come back.
+    ///
+    /// # Errors
+    ///
+    /// No pool has the index, another holds the mbuf, or it was not taken apart.
+    pub fn adopt(&self, index: MbufIndex) -> Result<Mbuf<'_>, BadIndex> {
+        let Some((_, meta)) = self.find(index) else {
+            self.counters.bad_index.add(1);
+            return Err(BadIndex::Range(index));
+        };
+        if meta.holder() != self.holder {
+            self.counters.bad_holder.add(1);
+            return Err(BadIndex::Holder(index));
+        }
+        let flags = meta.flags();
+        if flags & IN_TRANSIT == 0 {
+            return Err(BadIndex::Owned(index));
+        }
+        meta.set_flags(flags & !IN_TRANSIT);
+        Ok(Mbuf::from_checked(self, index))
+    }
+
+    /// Takes mbufs of `pool`; those in the first places of `out`, as many as it returns, are the caller's.
+    #[inline]
+    fn take(&self, pool: &Pool, out: &mut [u32]) -> usize {
+        let Some(cache) = self.cache_of(pool) else {
+            return 0;
+        };
+        let taken = cache.take(self, out);
+        if taken < out.len() {
+            self.counters.alloc_failed.add(1);
+        }
+        taken
+    }
+
+    /// The magazines of a pool; `None` if it is of another region.
+    #[inline]
+    fn cache_of(&self, pool: &Pool) -> Option<&Cache> {
+        match self.pools[usize::from(pool.id())].cache.get() {
+            Some(cache) => Some(cache),
+            None => self.meet(pool),
+        }
+    }
+
+    #[cold]
+    fn meet(&self, pool: &Pool) -> Option<&Cache> {
+        if !core::ptr::eq(pool.region(), self.region()) {
+            return None;
+        }
+        Some(
+            self.pools[usize::from(pool.id())]
+                .cache
+                .get_or_init(|| Box::new(Cache::new(*pool))),
+        )
+    }
+
+    /// The pool of an index and its meta, if there are such: the check that every index from shared memory passes.
+    #[inline]
+    pub(crate) fn find(&self, index: MbufIndex) -> Option<(&Cache, &'static Meta)> {
+        let known = &self.pools[usize::from(index.pool())];
+        let cache = match known.cache.get() {
+            Some(cache) => cache,
+            None => self.discover(index.pool())?,
+        };
+        Some((cache, cache.pool().range().meta(index)?))
+    }
+
+    /// Looks for a pool that this thread has not met.
+    #[cold]
+    fn discover(&self, id: u8) -> Option<&Cache> {
+        let known = &self.pools[usize::from(id)];
+        if usize::from(id) >= POOLS_MAX || known.skip.get() > 0 {
+            known.skip.set(known.skip.get().saturating_sub(1));
+            return None;
+        }
+        let Some(pool) = Pool::with_id(self.region(), id) else {
+            known.skip.set(LOOKS_SKIPPED);
+            return None;
+        };
+        self.meet(&pool)
+    }
+
+    /// Gives mbufs of this slot back to their pools, chains and clones with all that hangs on them.
+    #[inline]
+    pub(crate) fn free(&self, indices: &[u32]) {
+        let mut rest = indices;
+        while let Some(&first) = rest.first() {
+            let first = MbufIndex::from_bits(first);
+            let Some((cache, _)) = self.find(first) else {
+                // The hole that a leaked `MbufMut` left.
+                rest = &rest[1..];
+                continue;
+            };
+            let range = cache.pool().range();
+            let plain = |bits: &&u32| {
+                range
+                    .meta(MbufIndex::from_bits(**bits))
+                    .is_some_and(Meta::is_plain)
+            };
+            let run = rest.iter().take_while(plain).count();
+            if run == 0 {
+                self.free_chain(first);
+                rest = &rest[1..];
+            } else {
+                let (these, others) = rest.split_at(run);
+                cache.give(self, these);
+                rest = others;
+            }
+        }
+    }
+
+    /// Gives back a chain. Links come from shared memory: each is checked, and their number has a bound.
+    #[cold]
+    fn free_chain(&self, head: MbufIndex) {
+        let mut index = head;
+        for segment in 0..SEGMENTS_MAX {
+            let Some((cache, meta)) = self.find(index) else {
+                self.counters.bad_index.add(1);
+                return;
+            };
+            // A link to what is not ours ends the chain. One that leads back does so too: what is given back is the pool's.
+            if segment > 0 && meta.holder() != self.holder {
+                self.counters.bad_holder.add(1);
+                return;
+            }
+            let links = meta.links();
+            if links.original.is_none() {
+                self.free_user(cache, meta, index);
+            } else {
+                self.free_original(links.original);
+                cache.give(self, &[index.bits()]);
+            }
+            if links.next.is_none() {
+                return;
+            }
+            index = links.next;
+        }
+        self.counters.chain_too_long.add(1);
+    }
+
+    /// A clone of `index` is gone.
+    fn free_original(&self, index: MbufIndex) {
+        match self.find(index) {
+            Some((cache, meta)) if meta.holder() == self.holder => {
+                self.free_user(cache, meta, index)
+            }
+            Some(_) => self.counters.bad_holder.add(1),
+            None => self.counters.bad_index.add(1),
+        }
+    }
+
+    /// One user of a direct mbuf's frame is gone; the last one gives it back.
+    ///
+    /// A plain load and store: the mbuf and all its clones are held by this slot, thus by this thread.
+    fn free_user(&self, cache: &Cache, meta: &Meta, index: MbufIndex) {
+        let users = meta.refs();
+        if users > 1 {
+            meta.set_refs(users - 1);
+        } else {
+            cache.give(self, &[index.bits()]);
+        }
+    }
+}
+
+impl Drop for Lcore {
+    fn drop(&mut self) {
+        for cache in self.pools.iter().filter_map(|known| known.cache.get()) {
+            cache.close(self);
+        }
+    }
+}
+
+impl fmt::Debug for Lcore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lcore")
+            .field("slot", &self.slot.id())
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(BURST_MAX <= crate::magazine::MAGAZINE_LEN || cfg!(loom));

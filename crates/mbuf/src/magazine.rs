@@ -1,0 +1,350 @@
+//! Magazines: free buffers change hands between pool and slot by the 64.
+//!
+//! ```text
+//! magazine  | owner | count | ... 64 B | entry 0 | entry 1 | ... | entry 63 |
+//!                                      |<-- count of them are free mbufs -->|
+//! hints     one word for 32 magazines: | bit m: has entries | bit 32+m: has room |
+//! ```
+//!
+//! | word           | written by                                                                |
+//! |----------------|---------------------------------------------------------------------------|
+//! | owner          | by compare-and-swap from nobody to a slot, by that slot back to nobody    |
+//! | count, entries | the owner                                                                 |
+//! | hints          | anybody, one atomic operation each; they only say where looking is likely to pay |
+//!
+//! There is no list of free magazines: its links would have more than one writer. The owner words are the truth. Hints
+//! are set before a magazine is let go and cleared after it is claimed, so that none lies free without them.
+//!
+//! **If a process dies**
+//!
+//! - *in [`take`](Magazine::take)*, between tag and count: the mbufs carry the dead slot's tag and are still listed in its
+//!   magazine. The sweep tags what is listed `POOL` again.
+//! - *in [`give`](Magazine::give)*: before the count they are not listed and carry the dead tag; after it they are listed. Never
+//!   are they tagged `POOL` and listed nowhere.
+//! - *around [`claim`](Magazine::claim) and [`release`](Magazine::release)*: the owner word alone tells whose the magazine
+//!   is. A hint that was not cleared costs the next seeker a look.
+
+use eal::holder::Holder;
+use eal::process::Owner;
+use eal::sync::{AtomicU32, AtomicU64, CacheLine, Ordering};
+
+use crate::index::MbufIndex;
+use crate::meta::{Meta, meta_of};
+
+/// Most entries of a magazine.
+pub const MAGAZINE_LEN: usize = if cfg!(loom) { 2 } else { 64 };
+
+/// A place for up to [`MAGAZINE_LEN`] free mbufs, owned by one slot at a time.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Magazine {
+    head: CacheLine<Head>,
+    entries: CacheLine<[AtomicU32; MAGAZINE_LEN]>,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Head {
+    owner: AtomicU32,
+    count: AtomicU32,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Magazine>() == 64 + 4 * MAGAZINE_LEN);
+
+/// The mbufs that a magazine may name: one pool's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range<'m> {
+    pub(crate) metas: &'m [Meta],
+    /// The index of the first of them.
+    pub(crate) first: MbufIndex,
+}
+
+impl<'m> Range<'m> {
+    /// The meta of an index, if it is one of these.
+    #[inline]
+    pub(crate) fn meta(&self, index: MbufIndex) -> Option<&'m Meta> {
+        meta_of(self.metas, self.first, index)
+    }
+}
+
+impl Magazine {
+    /// Who owns it.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::from_bits(self.head.0.owner.load(Ordering::Relaxed))
+    }
+
+    /// How many entries are listed, at most [`MAGAZINE_LEN`] whatever the word says.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        // Acquire: entries below the count are those that the count was raised over. Pairs with the Release
+        // stores in `take` and `give`; the sweep and the tools read while an owner may be at work.
+        (self.head.0.count.load(Ordering::Acquire) as usize).min(MAGAZINE_LEN)
+    }
+
+    /// The listed entries, unchecked: for the sweep, the tools and whoever counts.
+    pub fn entries(&self) -> impl Iterator<Item = MbufIndex> + '_ {
+        let count = self.count();
+        self.entries.0[..count]
+            .iter()
+            .map(|entry| MbufIndex::from_bits(entry.load(Ordering::Relaxed)))
+    }
+
+    /// Exchange, step 3: claims the magazine if it is nobody's, *then* reads its count.
+    ///
+    /// Whose a magazine is, its owner word alone tells: killed right after the swap, nothing is lost.
+    #[inline]
+    pub(crate) fn claim(&self, me: Owner) -> Option<usize> {
+        // A look first: the swap takes the line from whoever uses the magazine, even when it fails.
+        if self.owner() != Owner::NONE {
+            return None;
+        }
+        // Acquire: the last owner's entries, count and tags are in place. Pairs with the Release in `release`.
+        self.head
+            .0
+            .owner
+            .compare_exchange(
+                Owner::NONE.bits(),
+                me.bits(),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        Some((self.head.0.count.load(Ordering::Relaxed) as usize).min(MAGAZINE_LEN))
+    }
+
+    /// Exchange, step 2: lets go of a magazine that is ours. All tags of `give` are written by then (step 1).
+    #[inline]
+    pub(crate) fn release(&self) {
+        // Release: the next owner finds entries, count and tags as we left them; a tag written later would
+        // overwrite its own. Pairs with the Acquire in `claim`.
+        self.head
+            .0
+            .owner
+            .store(Owner::NONE.bits(), Ordering::Release);
+    }
+
+    /// Alloc, steps 1 and 2: takes up to `out.len()` of the `held` entries of a magazine that is ours.
+    ///
+    /// An entry that names no mbuf of `range`, or one that is not free, is dropped from the list and counted as bad: a
+    /// scribbled magazine must not make two owners of one buffer.
+    #[inline]
+    pub(crate) fn take(&self, range: Range<'_>, held: usize, me: Holder, out: &mut [u32]) -> Taken {
+        let wanted = out.len().min(held);
+        let left = held - wanted;
+        let mut taken = 0;
+        // 1. tag <- me, for all of them. From the top: what came back last is the warmest.
+        for entry in self.entries.0[left..held].iter().rev() {
+            let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));
+            if let Some(meta) = range.meta(index)
+                && meta.holder() == Holder::POOL
+                && let Some(place) = out.get_mut(taken)
+            {
+                meta.tag(me);
+                *place = index.bits();
+                taken += 1;
+            }
+        }
+        // 2. count - n, once. Release: who sees the count sees the tags. Pairs with the Acquire in `count`.
+        self.set_count(left);
+        Taken {
+            taken,
+            left,
+            bad: wanted - taken,
+        }
+    }
+
+    /// Free: lists `indices` behind the `held` entries of a magazine that is ours, and tags them `POOL`.
+    ///
+    /// Returns how many fitted, from the front of `indices`.
+    #[inline]
+    pub(crate) fn give(&self, range: Range<'_>, held: usize, indices: &[u32]) -> usize {
+        let Some(places) = self.entries.0.get(held..) else {
+            return 0;
+        };
+        // 1. entry[count] <- m.
+        let mut given = 0;
+        for (place, index) in places.iter().zip(indices) {
+            place.store(*index, Ordering::Relaxed);
+            given += 1;
+        }
+        // 2. count + n, once. Release: who sees the count sees the entries. Pairs with the Acquire in `count`.
+        self.set_count(held + given);
+        // 3. tag <- POOL.
+        for index in &indices[..given] {
+            if let Some(meta) = range.meta(MbufIndex::from_bits(*index)) {
+                meta.tag_pool();
+            }
+        }
+        given
+    }
+
+    #[inline]
+    fn set_count(&self, count: usize) {
+        // At most MAGAZINE_LEN: both callers index the entries with it first.
+        self.head
+            .0
+            .count
+            .store(u32::try_from(count).unwrap_or(0), Ordering::Release);
+    }
+
+    /// Fills a magazine of a pool that nobody uses yet.
+    pub(crate) fn stock(&self, indices: impl Iterator<Item = MbufIndex>) -> usize {
+        let mut count = 0;
+        for (place, index) in self.entries.0.iter().zip(indices) {
+            place.store(index.bits(), Ordering::Relaxed);
+            count += 1;
+        }
+        self.set_count(count);
+        self.release();
+        count
+    }
+}
+
+/// What [`Magazine::take`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Mbufs that are the caller's now.
+    pub(crate) taken: usize,
+    /// Entries that are left.
+    pub(crate) left: usize,
+    /// Entries that named no free mbuf.
+    pub(crate) bad: usize,
+}
+
+/// Magazines that one word of hints covers.
+pub(crate) const HINTS_PER_WORD: usize = 32;
+
+/// What a seeker needs of a magazine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Entries, to allocate.
+    Stock,
+    /// Room, to free.
+    Room,
+    /// Both: to merge with another partial one.
+    Partial,
+}
+
+impl Need {
+    /// Whether `count` entries meet the need.
+    pub(crate) fn met_by(self, count: usize) -> bool {
+        match self {
+            Self::Stock => count > 0,
+            Self::Room => count < MAGAZINE_LEN,
+            Self::Partial => count > 0 && count < MAGAZINE_LEN,
+        }
+    }
+
+    /// The magazines of a word of hints that meet it: best ones, and all.
+    fn select(self, word: u64) -> (u32, u32) {
+        let (stock, room) = (low(word), low(word >> 32));
+        match self {
+            Self::Stock => (stock & !room, stock),
+            Self::Room => (room & !stock, room),
+            Self::Partial => (stock & room, stock & room),
+        }
+    }
+}
+
+/// The lower half.
+const fn low(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// All magazines of a pool, with their hints.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rack<'m> {
+    pub(crate) magazines: &'m [Magazine],
+    pub(crate) hints: &'m [AtomicU64],
+}
+
+/// A magazine that is ours, and how many entries it has. The count is kept here: what lies in memory, others could write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held<'m> {
+    pub(crate) magazine: &'m Magazine,
+    pub(crate) number: usize,
+    pub(crate) count: usize,
+}
+
+impl<'m> Rack<'m> {
+    /// Claims a magazine that meets the need, those that meet it best first.
+    ///
+    /// The lowest numbers are tried first: so few magazines, and few mbufs, circulate among those that are busy, and
+    /// these stay in the caches.
+    pub(crate) fn claim(&self, me: Owner, need: Need) -> Option<Held<'m>> {
+        self.claim_hinted(me, need, true)
+            .or_else(|| self.claim_hinted(me, need, false))
+    }
+
+    fn claim_hinted(&self, me: Owner, need: Need, best: bool) -> Option<Held<'m>> {
+        for (word_number, word) in self.hints.iter().enumerate() {
+            let (full, any) = need.select(word.load(Ordering::Relaxed));
+            let mut candidates = if best { full } else { any };
+            while candidates != 0 {
+                let bit = candidates.trailing_zeros() as usize;
+                candidates &= candidates - 1;
+                if let Some(held) = self.claim_one(me, need, word_number * HINTS_PER_WORD + bit) {
+                    return Some(held);
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks at the owner words of `count` magazines from `start` on: the truth, for when the hints lie.
+    pub(crate) fn claim_unhinted(
+        &self,
+        me: Owner,
+        need: Need,
+        start: usize,
+        count: usize,
+    ) -> Option<Held<'m>> {
+        let len = self.magazines.len();
+        (0..count.min(len)).find_map(|step| self.claim_one(me, need, (start + step) % len))
+    }
+
+    fn claim_one(&self, me: Owner, need: Need, number: usize) -> Option<Held<'m>> {
+        let magazine = self.magazines.get(number)?;
+        let count = magazine.claim(me)?;
+        let held = Held {
+            magazine,
+            number,
+            count,
+        };
+        // After the claim, so that a magazine is never free without its hints.
+        if let Some((word, bits)) = self.hint(number) {
+            word.fetch_and(!bits, Ordering::Relaxed);
+        }
+        if need.met_by(count) {
+            return Some(held);
+        }
+        self.release(held);
+        None
+    }
+
+    /// Lets go of a magazine, with the hints that its count deserves.
+    pub(crate) fn release(&self, held: Held<'m>) {
+        if let Some((word, bits)) = self.hint(held.number) {
+            let mut hints = 0;
+            if held.count > 0 {
+                hints |= u64::from(low(bits));
+            }
+            if held.count < MAGAZINE_LEN {
+                hints |= bits >> 32 << 32;
+            }
+            // Relaxed: a hint. Before the owner word, so that a magazine is never free without its hints.
+            word.fetch_or(hints, Ordering::Relaxed);
+        }
+        held.magazine.release();
+    }
+
+    /// The word and both bits of a magazine.
+    fn hint(&self, number: usize) -> Option<(&'m AtomicU64, u64)> {
+        let word = self.hints.get(number / HINTS_PER_WORD)?;
+        let bit = number % HINTS_PER_WORD;
+        Some((word, (1 << bit) | (1 << (bit + 32))))
+    }
+}

@@ -1,0 +1,504 @@
+//! A pool: a number of mbufs in one zone, and the magazines in which the free ones lie.
+//!
+//! ```text
+//! offset  0        64      64-aligned   64-aligned  64-aligned  64-aligned        4096-aligned
+//!         | header | hints | magazines  | metas     | private   | ... to the page | frames    |
+//!         | 64     | 8 for | 320 each   | 64 each   | private_  |                 | data_room |
+//!         |        | 32    |            |           | size each |                 | each      |
+//! ```
+//!
+//! Frames of 2048 bytes lie 2048-aligned, so that the frame array can be an AF_XDP UMEM as it stands.
+//!
+//! | part           | written by                                              | read by   |
+//! |----------------|---------------------------------------------------------|-----------|
+//! | header         | the primary, once, `layout` last                        | everybody |
+//! | hints          | everybody, as [`magazine`](crate::magazine) says        | everybody |
+//! | magazines      | their owners                                            | everybody |
+//! | metas          | who holds the mbuf                                      | everybody |
+//! | private, frame | who holds the mbuf; the device, while it is tagged so   | likewise  |
+//!
+//! **If a process dies:** while the primary fills a new pool: its header has no layout word, everybody refuses it, and the next
+//! primary fills it from the start. Later: see [`magazine`](crate::magazine) and [`meta`](crate::meta).
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use eal::holder::Holder;
+use eal::process::{Owner, SLOTS_MAX};
+use eal::region::Region;
+use eal::sync::{AtomicU32, AtomicU64, Ordering};
+use eal::zone::{Shared, Zone, ZoneKind, ZoneName};
+
+use crate::error::Error;
+use crate::index::{MbufIndex, POOL_COUNT_MAX, POOLS_MAX};
+use crate::magazine::{HINTS_PER_WORD, Held, MAGAZINE_LEN, Magazine, Rack, Range};
+use crate::meta::Meta;
+use crate::shape::{
+    HEADER_LEN, HEADROOM, MAGAZINES_PER_SLOT, MAGAZINES_SPARE, PAGE, Plan, PoolConfig, Shape,
+};
+
+const LINE: usize = 64;
+
+/// What every process must know of a pool before it can find anything in it.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Header {
+    /// [`LAYOUT`], stored last.
+    layout: AtomicU64,
+    id: AtomicU32,
+    count: AtomicU32,
+    data_room: AtomicU32,
+    private_size: AtomicU32,
+    unused: [AtomicU64; 5],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Header>() == HEADER_LEN);
+
+// SAFETY: `repr(C)` of atomics, no pointer, no padding with a meaning; any bits are a value.
+unsafe impl Shared for Header {}
+// SAFETY: `repr(C)` of atomics and arrays of them, no pointer; any bits are a value.
+unsafe impl Shared for Meta {}
+// SAFETY: `repr(C)` of atomics in cache lines, no pointer; any bits are a value.
+unsafe impl Shared for Magazine {}
+
+/// What the parts of a pool look like, as one number: another release with another layout has another one.
+pub const LAYOUT: u64 = {
+    let facts: [usize; 14] = [
+        1, // The revision: raise it when a word changes its meaning without moving.
+        size_of::<Header>(),
+        core::mem::offset_of!(Header, id),
+        core::mem::offset_of!(Header, count),
+        core::mem::offset_of!(Header, data_room),
+        core::mem::offset_of!(Header, private_size),
+        size_of::<Meta>(),
+        size_of::<Magazine>(),
+        MAGAZINE_LEN,
+        MAGAZINES_PER_SLOT * SLOTS_MAX + MAGAZINES_SPARE,
+        HINTS_PER_WORD,
+        HEADROOM as usize,
+        POOLS_MAX,
+        POOL_COUNT_MAX as usize,
+    ];
+    // FNV-1a.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut at = 0;
+    while at < facts.len() {
+        hash = (hash ^ facts[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+};
+
+/// A pool of mbufs: a handle that costs nothing to copy, good for as long as the process lives.
+#[derive(Clone, Copy)]
+pub struct Pool {
+    region: &'static Region,
+    name: ZoneName,
+    node: u32,
+    id: u8,
+    shape: Shape,
+    metas: &'static [Meta],
+    rack: Rack<'static>,
+    private: Bytes,
+    frames: Bytes,
+}
+
+/// `count` areas of `stride` bytes, one an mbuf.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    start: NonNull<u8>,
+    count: usize,
+    stride: usize,
+}
+
+// SAFETY: an address in a mapping that every thread of the process sees; what may be done with the bytes, `Mbuf` says.
+unsafe impl Send for Bytes {}
+// SAFETY: as for `Send`: it gives addresses away, never references.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// Where `len` bytes at `off` of area `number` start; `None` if they leave the area.
+    #[inline]
+    fn at(self, number: usize, off: usize, len: usize) -> Option<NonNull<u8>> {
+        if number >= self.count || off.checked_add(len)? > self.stride {
+            return None;
+        }
+        // SAFETY: `start` leads `count * stride` mapped bytes (checked when the pool was opened); `number < count` and
+        // `off <= stride`, so this stays inside, and the `len` bytes after it too.
+        Some(unsafe { self.start.add(number * self.stride + off) })
+    }
+}
+
+impl Pool {
+    /// Makes a pool and fills its magazines. For the primary.
+    ///
+    /// # Errors
+    ///
+    /// A number out of its range, a name that is taken, a region that is full, a process that is not the primary.
+    pub fn create(region: &'static Region, config: &PoolConfig<'_>) -> Result<Self, Error> {
+        let shape = config.shape()?;
+        let plan = shape.plan();
+        if config.cache > 0 {
+            tracing::debug!(
+                pool = config.name,
+                cache = config.cache,
+                "each slot has two magazines of {MAGAZINE_LEN} instead of the cache"
+            );
+        }
+        let zone = match region.reserve(ZoneKind::Pool, config.name, plan.len, PAGE, config.node) {
+            Err(eal::Error::NameTaken { .. }) if region.is_primary() => {
+                Self::half_made(region, config.name, plan)?
+            }
+            zone => zone?,
+        };
+        let id = Self::free_id(region).ok_or_else(|| Error::TooManyPools {
+            name: config.name.to_owned(),
+        })?;
+        let pool = Self::open(region, zone, shape, id)?;
+        pool.fill(zone.get(0).map_err(eal::Error::from)?);
+        Ok(pool)
+    }
+
+    /// The zone of a pool that a primary died over before it had filled it.
+    fn half_made(region: &'static Region, name: &str, plan: Plan) -> Result<Zone<'static>, Error> {
+        let zone = region.lookup(ZoneKind::Pool, name)?;
+        let header: &Header = zone.get(0).map_err(eal::Error::from)?;
+        if header.layout.load(Ordering::Acquire) == 0 && zone.len() == plan.len {
+            return Ok(zone);
+        }
+        Err(eal::Error::NameTaken {
+            kind: ZoneKind::Pool,
+            name: name.to_owned(),
+        }
+        .into())
+    }
+
+    /// The lowest id that no pool has. One primary at a time makes pools, so nobody else takes it meanwhile.
+    fn free_id(region: &'static Region) -> Option<u8> {
+        let mut taken = [false; POOLS_MAX];
+        for pool in Self::all(region) {
+            if let Some(taken) = taken.get_mut(usize::from(pool.id)) {
+                *taken = true;
+            }
+        }
+        u8::try_from(taken.iter().position(|taken| !taken)?).ok()
+    }
+
+    /// Lists every mbuf in a magazine, and says that the pool is ready.
+    fn fill(&self, header: &Header) {
+        let mut numbers = (0..self.shape.count).map(|number| MbufIndex::new(self.id, number));
+        for (number, magazine) in self.rack.magazines.iter().enumerate() {
+            let count = magazine.stock(numbers.by_ref().take(MAGAZINE_LEN));
+            self.rack.release(Held {
+                magazine,
+                number,
+                count,
+            });
+        }
+        for meta in self.metas {
+            meta.tag_pool();
+        }
+        header.id.store(u32::from(self.id), Ordering::Relaxed);
+        header.count.store(self.shape.count, Ordering::Relaxed);
+        header
+            .data_room
+            .store(u32::from(self.shape.data_room), Ordering::Relaxed);
+        header
+            .private_size
+            .store(u32::from(self.shape.private_size), Ordering::Relaxed);
+        // Release: who sees the layout word sees the pool filled. Pairs with the Acquire in `attach`.
+        header.layout.store(LAYOUT, Ordering::Release);
+    }
+
+    /// Finds the pool of that name.
+    ///
+    /// # Errors
+    ///
+    /// None of that name, not yet filled, made by another release, or damaged.
+    pub fn lookup(region: &'static Region, name: &str) -> Result<Self, Error> {
+        Self::attach(region, region.lookup(ZoneKind::Pool, name)?)
+    }
+
+    /// Makes the pool if this process is the primary and there is none; else finds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create) and [`lookup`](Self::lookup), and if it is there with other numbers.
+    pub fn create_or_lookup(
+        region: &'static Region,
+        config: &PoolConfig<'_>,
+    ) -> Result<Self, Error> {
+        let found = match Self::lookup(region, config.name) {
+            Err(Error::Eal(eal::Error::NoZone { .. }) | Error::Unfinished { .. })
+                if region.is_primary() =>
+            {
+                return Self::create(region, config);
+            }
+            found => found?,
+        };
+        let ours = config.shape()?;
+        if found.shape == ours {
+            return Ok(found);
+        }
+        Err(Error::Different {
+            name: config.name.to_owned(),
+            theirs: found.shape.to_string(),
+            ours: ours.to_string(),
+        })
+    }
+
+    /// All pools of a group that can be used.
+    pub fn all(region: &'static Region) -> impl Iterator<Item = Self> {
+        region
+            .zones()
+            .filter(|zone| zone.kind() == ZoneKind::Pool)
+            .filter_map(move |zone| Self::attach(region, zone).ok())
+    }
+
+    /// The pool that the indices with this id belong to. Looks through the zones: not for the data path.
+    #[must_use]
+    pub fn with_id(region: &'static Region, id: u8) -> Option<Self> {
+        Self::all(region).find(|pool| pool.id == id)
+    }
+
+    /// Reads the header once, checks it, and never looks at it again.
+    fn attach(region: &'static Region, zone: Zone<'static>) -> Result<Self, Error> {
+        let name = || zone.name().to_string();
+        let header: &Header = zone.get(0).map_err(|error| damaged(&zone, error))?;
+        // Acquire: pairs with the Release in `fill`.
+        match header.layout.load(Ordering::Acquire) {
+            LAYOUT => {}
+            0 => return Err(Error::Unfinished { name: name() }),
+            theirs => {
+                return Err(Error::Layout {
+                    name: name(),
+                    ours: LAYOUT,
+                    theirs,
+                });
+            }
+        }
+        let word = |word: &AtomicU32| word.load(Ordering::Relaxed);
+        let (count, id) = (word(&header.count), word(&header.id));
+        let id = u8::try_from(id).map_err(|_| damaged(&zone, format!("its id is {id}")))?;
+        if usize::from(id) >= POOLS_MAX {
+            return Err(damaged(&zone, format!("its id is {id}")));
+        }
+        let (data_room, private_size) = (word(&header.data_room), word(&header.private_size));
+        let short = |value: u32| {
+            u16::try_from(value).map_err(|_| damaged(&zone, format!("a size of {value} bytes")))
+        };
+        let config = PoolConfig {
+            data_room: short(data_room)?,
+            private_size: short(private_size)?,
+            ..PoolConfig::new("", count)
+        };
+        let shape = config.shape().map_err(|error| damaged(&zone, error))?;
+        Self::open(region, zone, shape, id)
+    }
+
+    /// Views of the parts, all checked against the zone.
+    fn open(
+        region: &'static Region,
+        zone: Zone<'static>,
+        shape: Shape,
+        id: u8,
+    ) -> Result<Self, Error> {
+        let plan = shape.plan();
+        if zone.len() < plan.len {
+            let (len, wanted) = (zone.len(), plan.len);
+            return Err(damaged(
+                &zone,
+                format!("{shape} need {wanted} bytes, and it has {len}"),
+            ));
+        }
+        let out = |error| damaged(&zone, error);
+        let count = shape.count as usize;
+        let bytes = |offset, stride: u16| -> Result<Bytes, Error> {
+            let stride = usize::from(stride);
+            let start = zone.raw(offset, count * stride).map_err(out)?;
+            Ok(Bytes {
+                start,
+                count,
+                stride,
+            })
+        };
+        Ok(Self {
+            region,
+            name: zone.name(),
+            node: zone.node(),
+            id,
+            shape,
+            metas: zone.slice(plan.metas, count).map_err(out)?,
+            rack: Rack {
+                magazines: zone
+                    .slice(plan.magazines, plan.magazine_count)
+                    .map_err(out)?,
+                hints: zone.slice(plan.hints, plan.hint_words).map_err(out)?,
+            },
+            private: bytes(plan.private, shape.private_size)?,
+            frames: bytes(plan.frames, shape.data_room)?,
+        })
+    }
+
+    /// Bytes of zone that such a pool takes: header, hints, magazines, 64 for each meta, private areas, frames.
+    ///
+    /// # Errors
+    ///
+    /// A number out of its range.
+    pub fn len_for(config: &PoolConfig<'_>) -> Result<usize, Error> {
+        Ok(config.shape()?.plan().len)
+    }
+
+    /// How many mbufs a pool needs beyond those in flight, so that none runs dry while the rest lies in the magazines
+    /// of `slots` slots.
+    #[must_use]
+    pub const fn reserve_for_slots(slots: usize) -> usize {
+        MAGAZINES_PER_SLOT * MAGAZINE_LEN * slots
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> ZoneName {
+        self.name
+    }
+
+    /// The id in its indices.
+    #[inline]
+    #[must_use]
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// Its mbufs.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.shape.count
+    }
+
+    /// Bytes of a frame, headroom included.
+    #[inline]
+    #[must_use]
+    pub fn data_room(&self) -> u16 {
+        self.shape.data_room
+    }
+
+    /// Bytes of an mbuf's private area.
+    #[must_use]
+    pub fn private_size(&self) -> u16 {
+        self.shape.private_size
+    }
+
+    /// The NUMA node of its memory.
+    #[must_use]
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+
+    /// The region it lies in.
+    #[must_use]
+    pub fn region(&self) -> &'static Region {
+        self.region
+    }
+
+    /// Mbufs that lie in no magazine, roughly: others allocate and free while we count. What a slot keeps in its own
+    /// magazines counts as free.
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        let free: usize = self.rack.magazines.iter().map(Magazine::count).sum();
+        self.shape
+            .count
+            .saturating_sub(u32::try_from(free).unwrap_or(u32::MAX))
+    }
+
+    /// Whether `slot`'s two magazines hold anything, and how many: `forebay pools` shows it.
+    #[must_use]
+    pub fn cached_by(&self, owner: Owner) -> usize {
+        self.magazines()
+            .iter()
+            .filter(|magazine| magazine.owner() == owner)
+            .map(Magazine::count)
+            .sum()
+    }
+
+    /// Its magazines: for the sweep, the tools and whoever counts.
+    #[must_use]
+    pub fn magazines(&self) -> &'static [Magazine] {
+        self.rack.magazines
+    }
+
+    /// Who holds an mbuf, if it is one of this pool.
+    #[must_use]
+    pub fn holder(&self, index: MbufIndex) -> Option<Holder> {
+        Some(self.range().meta(index)?.holder())
+    }
+
+    /// The next segment after an mbuf, if it is one of this pool and has one. Unchecked: follow at most
+    /// [`SEGMENTS_MAX`](crate::SEGMENTS_MAX) of them.
+    #[must_use]
+    pub fn next(&self, index: MbufIndex) -> Option<MbufIndex> {
+        let next = self.range().meta(index)?.links().next;
+        (!next.is_none()).then_some(next)
+    }
+
+    #[inline]
+    pub(crate) fn range(&self) -> Range<'static> {
+        Range {
+            metas: self.metas,
+            first: MbufIndex::new(self.id, 0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn rack(&self) -> Rack<'static> {
+        self.rack
+    }
+
+    /// Where `len` bytes at `off` of an mbuf's frame start; `None` if they leave it, or if it is no mbuf of this pool.
+    #[inline]
+    pub(crate) fn frame(&self, index: MbufIndex, off: usize, len: usize) -> Option<NonNull<u8>> {
+        debug_assert_eq!(index.pool(), self.id, "the index of another pool");
+        self.frames.at(index.number() as usize, off, len)
+    }
+
+    /// Where an mbuf's private area starts; its length is [`private_size`](Self::private_size).
+    #[inline]
+    pub(crate) fn private(&self, index: MbufIndex) -> Option<NonNull<u8>> {
+        self.private
+            .at(index.number() as usize, 0, self.private.stride)
+    }
+
+    /// Asks the processor to fetch an mbuf's meta, and the line of its frame where data usually starts.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: MbufIndex) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if let Some(meta) = self.range().meta(index)
+            && let Some(data) = self.frame(index, usize::from(HEADROOM), LINE)
+        {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a hint; it reads nothing that a program could see, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(meta).cast()) };
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast_const().cast()) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = index;
+    }
+}
+
+fn damaged(zone: &Zone<'_>, what: impl fmt::Display) -> Error {
+    Error::Damaged {
+        name: zone.name().to_string(),
+        what: what.to_string(),
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
