@@ -20,7 +20,8 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
-use eal::{Owner, QueueRecord, Region};
+use eal::queue::QueueRecord;
+use eal::{Owner, Region};
 use mbuf::{Burst, Lcore, Pool};
 
 use crate::args::{DevArgs, Key, PortConfig};
@@ -160,7 +161,11 @@ pub struct Link {
 
 impl Link {
     /// A link that software makes: always up, of no particular speed.
-    pub const VIRTUAL: Self = Self { up: true, speed_mbps: None, full_duplex: true };
+    pub const VIRTUAL: Self = Self {
+        up: true,
+        speed_mbps: None,
+        full_duplex: true,
+    };
 }
 
 /// What the primary gives a secondary, so that it can drive a queue itself.
@@ -191,7 +196,8 @@ pub trait Device: Send {
     /// # Errors
     ///
     /// For instance a pool whose data room cannot take the device's frames.
-    fn rx_queue_setup(&mut self, queue: QueueId, descriptors: u32, pool: Pool) -> Result<(), Error>;
+    fn rx_queue_setup(&mut self, queue: QueueId, descriptors: u32, pool: Pool)
+    -> Result<(), Error>;
 
     /// Makes a TX queue.
     ///
@@ -228,7 +234,9 @@ pub trait Device: Send {
     ///
     /// [`Error::Unsupported`] unless the driver says otherwise.
     fn set_mtu(&mut self, _mtu: u16) -> Result<(), Error> {
-        Err(Error::Unsupported { what: "setting the MTU" })
+        Err(Error::Unsupported {
+            what: "setting the MTU",
+        })
     }
 
     /// Changes the address.
@@ -237,7 +245,9 @@ pub trait Device: Send {
     ///
     /// [`Error::Unsupported`] unless the driver says otherwise.
     fn set_mac(&mut self, _mac: MacAddress) -> Result<(), Error> {
-        Err(Error::Unsupported { what: "setting the MAC address" })
+        Err(Error::Unsupported {
+            what: "setting the MAC address",
+        })
     }
 
     /// Whether frames for other addresses are received too.
@@ -246,7 +256,9 @@ pub trait Device: Send {
     ///
     /// [`Error::Unsupported`] unless the driver says otherwise.
     fn set_promiscuous(&mut self, _on: bool) -> Result<(), Error> {
-        Err(Error::Unsupported { what: "promiscuous mode" })
+        Err(Error::Unsupported {
+            what: "promiscuous mode",
+        })
     }
 
     /// Counters that belong to the device and to none of its queues, by name.
@@ -271,14 +283,22 @@ pub trait Device: Send {
     /// # Errors
     ///
     /// When what was handed over does not fit, or a ring is held by somebody else.
-    fn rx_queue(&mut self, cx: QueueContext, handed: Option<Handed>) -> Result<Box<dyn RxQueue>, Error>;
+    fn rx_queue(
+        &mut self,
+        cx: QueueContext,
+        handed: Option<Handed>,
+    ) -> Result<Box<dyn RxQueue>, Error>;
 
     /// The sending side of a queue, for the thread that fills it.
     ///
     /// # Errors
     ///
     /// As for [`rx_queue`](Self::rx_queue).
-    fn tx_queue(&mut self, cx: QueueContext, handed: Option<Handed>) -> Result<Box<dyn TxQueue>, Error>;
+    fn tx_queue(
+        &mut self,
+        cx: QueueContext,
+        handed: Option<Handed>,
+    ) -> Result<Box<dyn TxQueue>, Error>;
 }
 
 /// All that a queue has of its port.

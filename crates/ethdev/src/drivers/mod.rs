@@ -1,0 +1,18 @@
+//! The drivers, one file or folder each.
+//!
+//! | driver         | a port is                                   | queues                | privileges            |
+//! |----------------|---------------------------------------------|-----------------------|-----------------------|
+//! | `net_pcap`     | capture files, read and written             | a file each           | none                  |
+//! | `net_ring`     | rings in shared memory, to itself or a peer | 64                    | none                  |
+//! | `net_null`     | packets from nothing, and to nowhere        | 64                    | none                  |
+
+use crate::driver::Driver;
+
+pub mod null;
+pub mod pcap;
+pub mod ring;
+
+/// Every driver, in the order in which `--help` lists them.
+///
+/// A new driver is a folder beside the others and a line here.
+pub static DRIVERS: &[&dyn Driver] = &[&pcap::Pcap, &ring::RingPort, &null::Null];

@@ -1,0 +1,1 @@
+//! Tests of capture-file ports: one process, a private region.

@@ -1,0 +1,171 @@
+//! A queue in the hands of the thread that drives it: what applications call.
+//!
+//! The driver behind it is called once a burst. Around that call packets, bytes and segments are counted, and a packet
+//! received is told where it came from.
+//!
+//! **If a process dies:** the queue's owner word still names it, and the next one takes the queue over; what the dead one
+//! had in hand is found by its tags.
+
+use std::fmt;
+
+use eal::sync::{AtomicU32, Ordering};
+use mbuf::{BURST_MAX, Burst, Lcore};
+
+use crate::driver::{self, QueueContext};
+use crate::error::PortState;
+use crate::stats::{QueueCounters, QueueStats, wire_segments};
+use crate::table::Claim;
+
+/// What both kinds of queue keep.
+struct Common {
+    /// The port's state word: a queue of a stopped port moves nothing.
+    state: &'static AtomicU32,
+    counters: QueueCounters,
+    port: u16,
+    queue: u16,
+    /// Dropped after the driver's part, which may still write cursors.
+    _claim: Claim,
+}
+
+impl Common {
+    fn new(cx: &QueueContext, state: &'static AtomicU32, claim: Claim) -> Self {
+        Self {
+            state,
+            counters: cx.counters,
+            port: cx.port.0,
+            queue: cx.queue.0,
+            _claim: claim,
+        }
+    }
+
+    /// Relaxed: stopping takes effect with some burst soon, and orders nothing else.
+    #[inline]
+    fn started(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == PortState::Started.number()
+    }
+
+    fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("port", &self.port)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The receiving side of a queue. Dropping it gives the queue back.
+pub struct RxQueue {
+    device: Box<dyn driver::RxQueue>,
+    common: Common,
+}
+
+impl RxQueue {
+    pub(crate) fn new(
+        device: Box<dyn driver::RxQueue>,
+        cx: &QueueContext,
+        state: &'static AtomicU32,
+        claim: Claim,
+    ) -> Self {
+        Self {
+            device,
+            common: Common::new(cx, state, claim),
+        }
+    }
+
+    /// Adds up to `burst.room()` packets to `burst` and returns how many. Never blocks.
+    #[inline]
+    pub fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
+        if !self.common.started() {
+            return 0;
+        }
+        let before = burst.len();
+        self.device.rx_burst(lcore, burst);
+        let count = burst.len().saturating_sub(before);
+        if count > 0 {
+            let (mut bytes, mut segments) = (0, 0);
+            for mut mbuf in burst.iter_mut().skip(before) {
+                mbuf.set_port(self.common.port);
+                mbuf.set_queue(self.common.queue);
+                bytes += mbuf.packet_len() as u64;
+                segments += wire_segments(&mbuf);
+            }
+            self.common.counters.moved(count as u64, bytes, segments);
+        }
+        count
+    }
+
+    /// What the queue has counted.
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        self.common.counters.read()
+    }
+}
+
+/// The sending side of a queue. Dropping it gives the queue back.
+pub struct TxQueue {
+    device: Box<dyn driver::TxQueue>,
+    common: Common,
+}
+
+impl TxQueue {
+    pub(crate) fn new(
+        device: Box<dyn driver::TxQueue>,
+        cx: &QueueContext,
+        state: &'static AtomicU32,
+        claim: Claim,
+    ) -> Self {
+        Self {
+            device,
+            common: Common::new(cx, state, claim),
+        }
+    }
+
+    /// Takes packets from the front of `burst` and returns how many. Never blocks;
+    /// what the device has no room for stays in `burst`, and the caller decides.
+    #[inline]
+    pub fn tx_burst(&mut self, burst: &mut Burst<'_>) -> usize {
+        let before = burst.len();
+        if before == 0 || !self.common.started() {
+            return 0;
+        }
+        // The packets are gone after the call, so their lengths are read before it.
+        let mut sizes = [(0, 0); BURST_MAX];
+        for (size, mbuf) in sizes.iter_mut().zip(burst.iter()) {
+            *size = (mbuf.packet_len() as u64, wire_segments(&mbuf));
+        }
+        let dropped = self.common.counters.taken_and_dropped();
+        self.device.tx_burst(burst);
+        let count = before.saturating_sub(burst.len());
+        if count > 0 {
+            let (mut bytes, mut segments) = (0_u64, 0_u64);
+            for (len, pieces) in &sizes[..count.min(BURST_MAX)] {
+                bytes += len;
+                segments += pieces;
+            }
+            let now = self.common.counters.taken_and_dropped();
+            let sent =
+                |all: u64, word: usize| all.saturating_sub(now[word].wrapping_sub(dropped[word]));
+            self.common
+                .counters
+                .moved(sent(count as u64, 0), sent(bytes, 1), sent(segments, 2));
+        }
+        count
+    }
+
+    /// What the queue has counted.
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        self.common.counters.read()
+    }
+}
+
+impl fmt::Debug for RxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.common.fmt("RxQueue", f)
+    }
+}
+
+impl fmt::Debug for TxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.common.fmt("TxQueue", f)
+    }
+}
