@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use tracing::info;
 
 use crate::args::EalArgs;
-use crate::control::{Handed, Table};
+use crate::control::{Control, Handed};
 use crate::core::{LcoreId, LcoreMap, available_cpus};
 use crate::error::Error;
 use crate::launch::{LcoreHandle, Lcores};
@@ -21,7 +21,7 @@ pub struct Eal {
     proc_type: ProcType,
     region: &'static Region,
     lcores: Lcores,
-    table: Table,
+    control: Control,
 }
 
 impl Eal {
@@ -47,7 +47,7 @@ impl Eal {
             proc_type,
             region,
             lcores,
-            table: Table::default(),
+            control: Control::alone(),
         })
     }
 
@@ -113,6 +113,11 @@ impl Eal {
         self.lcores.pin_main()
     }
 
+    /// What publishes and fetches, for those who keep it beyond the `Eal`.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     /// Hands out `payload` and `descriptors` to whoever [fetches](Self::fetch) `key`, in place of
     /// what was published under it before.
     ///
@@ -125,12 +130,12 @@ impl Eal {
         payload: &[u8],
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), Error> {
-        self.table.publish(key, payload, descriptors)
+        self.control.publish(key, payload, descriptors)
     }
 
     /// Hands `key` out no more.
     pub fn withdraw(&self, key: &str) {
-        self.table.withdraw(key);
+        self.control.withdraw(key);
     }
 
     /// What the primary has published under `key`, with descriptors of our own; `None` if nothing.
@@ -139,7 +144,7 @@ impl Eal {
     ///
     /// Says so when no primary answers within two seconds.
     pub fn fetch(&self, key: &str) -> Result<Option<Handed>, Error> {
-        self.table.copy(key)
+        self.control.fetch(key)
     }
 
     /// Leaves the group; the last process out removes its files.
@@ -148,7 +153,7 @@ impl Eal {
     ///
     /// What could not be removed.
     pub fn cleanup(self) -> Result<(), Error> {
-        self.table.clear();
+        self.control.clear();
         Ok(())
     }
 }

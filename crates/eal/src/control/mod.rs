@@ -19,6 +19,7 @@
 
 mod client;
 mod frame;
+mod handle;
 mod place;
 mod server;
 mod table;
@@ -26,9 +27,8 @@ mod table;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-pub(crate) use client::Client;
+pub use handle::Control;
 pub(crate) use server::Server;
-pub(crate) use table::Table;
 
 /// The longest key, in bytes.
 pub const KEY_MAX: usize = 127;

@@ -13,8 +13,10 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, send, sendmsg,
 };
 
+use super::client::Client;
 use super::frame::{Frame, Kind, VERSION};
 use super::place::{Place, SOCKET};
+use super::table::Table;
 use super::*;
 use crate::error::Error;
 
