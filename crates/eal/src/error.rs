@@ -1,10 +1,12 @@
 //! What can go wrong with the environment.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::args::ArgsError;
 use crate::core::LcoreId;
+use crate::process::ProcType;
 use crate::zone::{ZoneError, ZoneKind, ZoneNameError};
 
 /// Why something of the environment could not be had.
@@ -120,6 +122,145 @@ pub enum Error {
         len: usize,
         /// The kernel's answer.
         source: io::Error,
+    },
+    /// A `--file-prefix` that cannot be one.
+    #[error(
+        "{prefix:?} cannot be a file prefix: {why}; take 1 to 64 letters, digits, '-', '_' or '.'"
+    )]
+    Prefix {
+        /// What was given.
+        prefix: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A Unix group that does not exist.
+    #[error("there is no Unix group {group:?}; create it, or give another --group")]
+    NoGroupId {
+        /// What was given.
+        group: String,
+    },
+    /// No directory for the files of the group.
+    #[error(
+        "no directory for the group can be used: {}; name one with --runtime-dir",
+        tries(tried)
+    )]
+    NoDirectory {
+        /// Those tried, and why not.
+        tried: Vec<(PathBuf, String)>,
+    },
+    /// A role that no process can have.
+    #[error("a process cannot join as {role}; take --proc-type=primary, secondary or auto")]
+    Role {
+        /// What was asked for.
+        role: ProcType,
+    },
+    /// A second primary.
+    #[error("the group {prefix:?} has a primary already{}; start this one with --proc-type=secondary, or with another --file-prefix", named(primary.as_ref()))]
+    SecondPrimary {
+        /// The group.
+        prefix: String,
+        /// The first, as it calls itself.
+        primary: Option<Living>,
+    },
+    /// A group that is not there.
+    #[error(
+        "no group {prefix:?} is running; start its primary first (--proc-type=primary --file-prefix={prefix}), or give --wait SECONDS"
+    )]
+    NoGroup {
+        /// The group.
+        prefix: String,
+    },
+    /// A group that another process creates or removes, for too long.
+    #[error(
+        "another process has been creating or removing the group {prefix:?} for {seconds} s; try again, or stop it"
+    )]
+    Busy {
+        /// The group.
+        prefix: String,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// A group that cannot be removed.
+    #[error(
+        "the group {prefix:?} is in use{}; stop its processes first",
+        all_named(living)
+    )]
+    StillAlive {
+        /// The group.
+        prefix: String,
+        /// Who lives in it, as they call themselves.
+        living: Vec<Living>,
+    },
+    /// A region of another build.
+    #[error(
+        "{} has shared-memory layout {theirs}, this build has {ours}; \
+         run both from one release, or give this one another --file-prefix",
+        path.display()
+    )]
+    LayoutMismatch {
+        /// The control part.
+        path: PathBuf,
+        /// Version and hash of this build.
+        ours: Layout,
+        /// Version and hash of the region.
+        theirs: Layout,
+    },
+    /// A file that is no region, or no longer one.
+    #[error("{} is not a usable region: {why}; stop its processes and run `forebay clean`", path.display())]
+    NotARegion {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Too few hugepages.
+    #[error(
+        "{needed} hugepages of {page_kb} kB are needed and {free} are free; \
+         reserve them with `sysctl vm.nr_hugepages={needed}`, or pass --no-huge"
+    )]
+    NoHugepages {
+        /// How many are needed.
+        needed: usize,
+        /// How many are free.
+        free: usize,
+        /// Their size.
+        page_kb: usize,
+    },
+    /// No place to take hugepages from.
+    #[error("no hugepages from {}: {why}; run `mount -t hugetlbfs none {}`, or pass --no-huge", dir.display(), dir.display())]
+    HugeMount {
+        /// The place.
+        dir: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No memory to share.
+    #[error(
+        "neither /dev/shm nor {} is a tmpfs that this user can write; \
+         run `mount -t tmpfs tmpfs /dev/shm`, or name a directory on a tmpfs with --runtime-dir",
+        tried.display()
+    )]
+    NoSharedMemory {
+        /// What was tried beside `/dev/shm`.
+        tried: PathBuf,
+    },
+    /// Memory to share is full.
+    #[error("{} has no room for a region of {} MB: {} MB are free; {}", path.display(), wanted >> 20, free >> 20, room(path, *free))]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// This process may not have files so large.
+    #[error(
+        "this process may not have files of {wanted} bytes; raise its limit with `ulimit -f unlimited`"
+    )]
+    FileLimit {
+        /// Bytes asked for.
+        wanted: u64,
     },
 
     // Arguments, lcores and the control socket.
@@ -291,6 +432,73 @@ pub enum Error {
 fn ids(lcores: &[LcoreId]) -> String {
     let texts: Vec<String> = lcores.iter().map(LcoreId::to_string).collect();
     texts.join(", ")
+}
+
+/// A process of the group, as the process table has it: to be shown, never relied upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Living {
+    /// Its process id.
+    pub pid: u32,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// A layout: what two processes of a group must agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// See [`VERSION`](crate::layout::VERSION).
+    pub version: u64,
+    /// See [`HASH`](crate::layout::HASH).
+    pub hash: u64,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:016x}", self.version, self.hash)
+    }
+}
+
+/// `: mp_server, process 4711`
+fn named(process: Option<&Living>) -> String {
+    process.map_or_else(String::new, |Living { pid, name }| {
+        format!(": {name}, process {pid}")
+    })
+}
+
+/// `: mp_server, process 4711; mp_client, process 4712`
+fn all_named(processes: &[Living]) -> String {
+    let texts: Vec<_> = processes
+        .iter()
+        .map(|Living { pid, name }| format!("{name}, process {pid}"))
+        .collect();
+    if texts.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", texts.join("; "))
+    }
+}
+
+/// `/run/forebay/rte (Permission denied), ...`
+fn tries(tried: &[(PathBuf, String)]) -> String {
+    let texts: Vec<_> = tried
+        .iter()
+        .map(|(path, why)| format!("{} ({why})", path.display()))
+        .collect();
+    texts.join(", ")
+}
+
+/// What to do about a file system with `free` bytes left.
+fn room(path: &Path, free: u64) -> String {
+    // What the control part takes, and a huge page that is begun.
+    const BESIDE: u64 = 4 << 20;
+    let enlarge = format!(
+        "enlarge it with `mount -o remount,size=SIZE {}`",
+        path.display()
+    );
+    match free.saturating_sub(BESIDE) >> 20 {
+        0 => enlarge,
+        fits => format!("-m {fits} would fit, or {enlarge}"),
+    }
 }
 
 /// `0, 1 and 2`

@@ -15,6 +15,8 @@
 //! | [`holder`] | the tag of an mbuf |
 //! | [`ports`], [`queue`] | what the group knows of a port and of a queue |
 //! | [`layout`] | version and hash of all that |
+//! | [`directory`] | where the processes of a group find each other |
+//! | [`hugepage`] | which pages the region gets |
 //! | [`region`] | the region itself: create, attach, reserve, look up |
 //! | [`args`] | the command line: DPDK's EAL arguments |
 //! | [`core`] | lcores, and the cpus they run on |
@@ -29,9 +31,11 @@ pub mod args;
 pub mod control;
 pub mod core;
 pub mod counters;
+pub mod directory;
 pub mod eal;
 pub mod error;
 pub mod holder;
+pub mod hugepage;
 pub mod launch;
 pub mod layout;
 mod lock;
@@ -53,10 +57,12 @@ pub mod zone;
 pub use self::core::{LCORES_MAX, LcoreId, LcoreMap};
 pub use args::{ArgsError, EalArgs, HugeChoice, LogLevel, nearest};
 pub use counters::Counter;
+pub use directory::Directory;
 pub use eal::Eal;
 pub use error::Error;
 pub use holder::{Holder, HolderKind};
+pub use hugepage::Backing;
 pub use launch::LcoreHandle;
 pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotState};
-pub use region::Region;
+pub use region::{Joined, Observer, Region, RegionConfig, RegionInfo};
 pub use zone::{Shared, Zone, ZoneError, ZoneKind, ZoneName};

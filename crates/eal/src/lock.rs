@@ -4,30 +4,159 @@
 //! them is gone: at exit, at a crash, at `kill -9`, also across PID namespaces.
 //!
 //! ```text
-//! byte 0        the primary            exclusive
-//! byte 1 + i    slot i                 exclusive
-//! byte 65       whoever maps the region: shared; exclusive while it is created or removed
+//! byte 0        the primary                   exclusive
+//! byte 1 + i    slot i                        exclusive
+//! byte 65       whoever maps the region       shared; exclusive while it is created or removed
 //! ```
 //!
-//! A process has one such descriptor, and a lock does not keep out its own descriptor: `Places` knows which bytes are ours.
+//! A process has one such descriptor for all its bytes, and a lock does not keep out its own descriptor: `Places` knows which
+//! slots are ours. Tools that only look take no lock.
 //!
 //! **If a process dies:** that is what this is for. A released lock proves death; it does not admit anybody to the dead one's
-//! place, which is for the slot's state word to say.
+//! place, which is for the slot's state word to say. Killed while it creates or removes a region, a process leaves byte 65 free
+//! and the next primary starts from nothing.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 
 use crate::error::Error;
-use crate::process::SlotId;
+use crate::process::{SLOTS_MAX, SlotId};
+use crate::sys::lock::{Mode, is_locked, try_lock};
 
-/// The slots of this process, while no other thread of it changes them.
+const PRIMARY: Range<i64> = 0..1;
+const MEMBERS: Range<i64> = 1 + SLOTS_MAX as i64..2 + SLOTS_MAX as i64;
+const SLOTS_AND_MEMBERS: Range<i64> = 1..MEMBERS.end;
+
+/// The byte of a slot.
+fn byte(id: SlotId) -> Range<i64> {
+    let byte = 1 + i64::from(id.get());
+    byte..byte + 1
+}
+
+/// One open file description of a group's lock.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Opens the lock at `path`, and creates it with `mode` if told to. `None`: there is none, nor a place for it.
+    pub(crate) fn open(path: &Path, create: Option<u32>) -> Result<Option<Self>, Error> {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        if let Some(mode) = create {
+            options.create(true).mode(mode);
+        }
+        Self::opened(options.open(path), path)
+    }
+
+    /// Opens the lock to look at it.
+    pub(crate) fn open_read_only(path: &Path) -> Result<Option<Self>, Error> {
+        let mut options = OpenOptions::new();
+        Self::opened(
+            options
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(path),
+            path,
+        )
+    }
+
+    fn opened(outcome: io::Result<File>, path: &Path) -> Result<Option<Self>, Error> {
+        match outcome {
+            Ok(file) => Ok(Some(Self {
+                file,
+                path: path.to_owned(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io {
+                what: "open the group's lock",
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// The file, to set its access.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether the path still leads to this file: if not, its group was removed while we opened it, and its locks mean nothing.
+    pub(crate) fn is_named(&self) -> Result<bool, Error> {
+        let named = match self.path.symlink_metadata() {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.error(error)),
+        };
+        let ours = self.file.metadata().map_err(|error| self.error(error))?;
+        Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino()))
+    }
+
+    /// Becomes the primary, if there is none.
+    pub(crate) fn try_primary(&self) -> Result<bool, Error> {
+        self.set(&PRIMARY, Mode::Exclusive)
+    }
+
+    /// Becomes one of those who map the region; not while it is created or removed.
+    pub(crate) fn try_join(&self) -> Result<bool, Error> {
+        self.set(&MEMBERS, Mode::Shared)
+    }
+
+    /// Keeps all others from mapping the region, if nobody does. Whoever has joined stays joined if this fails.
+    pub(crate) fn try_alone(&self) -> Result<bool, Error> {
+        self.set(&MEMBERS, Mode::Exclusive)
+    }
+
+    /// Whether another process is the primary. One that cannot be asked after lives.
+    pub(crate) fn has_primary(&self) -> bool {
+        is_locked(self.file.as_fd(), &PRIMARY).unwrap_or(true)
+    }
+
+    /// Whether another process has a slot, or maps the region.
+    pub(crate) fn has_others(&self) -> bool {
+        is_locked(self.file.as_fd(), &SLOTS_AND_MEMBERS).unwrap_or(true)
+    }
+
+    /// Whether another process holds the slot.
+    pub(crate) fn has_slot(&self, id: SlotId) -> bool {
+        is_locked(self.file.as_fd(), &byte(id)).unwrap_or(true)
+    }
+
+    fn set(&self, bytes: &Range<i64>, mode: Mode) -> Result<bool, Error> {
+        try_lock(self.file.as_fd(), bytes, mode).map_err(|error| self.error(error))
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        Error::Io {
+            what: "lock",
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// The slots of this process, while no other of its threads changes them.
+///
+/// Without a lock, in a private region, nobody else is there to be kept out.
 #[derive(Debug)]
 pub(crate) struct Places<'r> {
     mine: MutexGuard<'r, u64>,
+    lock: Option<&'r Lock>,
 }
 
 impl<'r> Places<'r> {
-    pub(crate) fn new(mine: MutexGuard<'r, u64>) -> Self {
-        Self { mine }
+    pub(crate) fn new(mine: MutexGuard<'r, u64>, lock: Option<&'r Lock>) -> Self {
+        Self { mine, lock }
     }
 
     /// Whether the slot is one of ours.
@@ -35,17 +164,25 @@ impl<'r> Places<'r> {
         *self.mine & bit(id) != 0
     }
 
-    /// Tries to lock the slot's byte.
-    pub(crate) fn lock(&self, _id: SlotId) -> Result<bool, Error> {
-        Ok(true)
+    /// Takes the byte of a slot that is not ours, if nobody has it.
+    pub(crate) fn lock(&self, id: SlotId) -> Result<bool, Error> {
+        self.lock
+            .map_or(Ok(true), |lock| lock.set(&byte(id), Mode::Exclusive))
     }
 
-    /// Lets go of the byte of a slot that turned out not to be free.
-    pub(crate) fn unlock_if_unused(&self, _id: SlotId) {}
+    /// Lets go of the byte of a slot that did not become ours.
+    pub(crate) fn unlock(&self, id: SlotId) {
+        if let Some(lock) = self.lock
+            && !self.has(id)
+        {
+            // Letting go of what is not held succeeds, and nothing else of it can fail.
+            let _ = lock.set(&byte(id), Mode::Unlocked);
+        }
+    }
 
-    /// Whether another process holds the slot's byte.
-    pub(crate) fn held_by_another(&self, _id: SlotId) -> Result<bool, Error> {
-        Ok(false)
+    /// Whether somebody holds the slot: we, or another process.
+    pub(crate) fn is_held(&self, id: SlotId) -> bool {
+        self.has(id) || self.lock.is_some_and(|lock| lock.has_slot(id))
     }
 
     /// Remembers a slot as ours.
@@ -56,6 +193,7 @@ impl<'r> Places<'r> {
     /// Lets go of a slot of ours and of its byte.
     pub(crate) fn give_back(&mut self, id: SlotId) {
         *self.mine &= !bit(id);
+        self.unlock(id);
     }
 }
 

@@ -350,26 +350,28 @@ impl Slot {
     /// [`Error::NoSlot`] when all are taken, or wait for a primary to sweep them; [`Error::ReadOnly`] in a tool.
     pub fn claim(region: &'static Region, name: &str) -> Result<Self, Error> {
         // One thread of this process at a time: our lock does not keep out ourselves.
-        let mut places = region.places()?;
+        let mut places = region.places("take a slot")?;
         let (mut live, mut dead) = (0, 0);
         for (id, record) in SlotId::all().zip(region.slots()) {
-            let generation = match record.state().0 {
-                SlotState::Free if !places.has(id) && places.lock(id)? => record.claim_from_free(),
-                _ => None,
-            };
-            let Some(generation) = generation else {
-                places.unlock_if_unused(id);
-                let alive = places.has(id) || places.held_by_another(id)?;
-                *(if alive { &mut live } else { &mut dead }) += 1;
-                continue;
-            };
-            places.keep(id);
-            record.introduce(region.proc_type(), name);
-            return Ok(Self {
-                region,
-                id,
-                generation,
-            });
+            // Looked at before the byte is locked, so that those who ask after a dead slot do not see it held for a moment, and
+            // again, by compare-and-swap, behind the lock.
+            if record.state().0 == SlotState::Free && !places.has(id) && places.lock(id)? {
+                if let Some(generation) = record.claim_from_free() {
+                    places.keep(id);
+                    record.introduce(region.proc_type(), name);
+                    return Ok(Self {
+                        region,
+                        id,
+                        generation,
+                    });
+                }
+                places.unlock(id);
+            }
+            *(if places.is_held(id) {
+                &mut live
+            } else {
+                &mut dead
+            }) += 1;
         }
         Err(Error::NoSlot { live, dead })
     }
@@ -402,7 +404,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         // The lock byte goes last: a slot that is LIVE and not locked is a dead one's.
-        let Ok(mut places) = self.region.places() else {
+        let Ok(mut places) = self.region.places("give a slot back") else {
             return;
         };
         self.record().give_back(self.generation);

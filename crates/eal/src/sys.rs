@@ -1,6 +1,9 @@
 //! Every system call of this crate, each in a safe function.
 
 pub(crate) mod control;
+pub(crate) mod lock;
+pub(crate) mod memory;
+pub(crate) mod user;
 
 /// Seconds since 1970, to be shown.
 pub(crate) fn unix_seconds() -> u64 {

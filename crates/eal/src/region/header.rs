@@ -16,6 +16,8 @@
 //! it, and the next primary writes that record, and hands out those bytes, anew. The bytes are still zero, since nobody is given
 //! them before the record is READY.
 
+use crate::error::Layout;
+use crate::hugepage::Backing;
 use crate::layout;
 use crate::ports::{PORTS_MAX, PortRecord, RETA_LEN};
 use crate::region::table::{ZONES_MAX, ZoneRecord};
@@ -70,17 +72,71 @@ pub(crate) struct Header {
     pub(crate) spare: [AtomicU64; 490],
 }
 
+/// Version and hash of this build.
+pub(crate) const LAYOUT: Layout = Layout {
+    version: layout::VERSION as u64,
+    hash: layout::HASH,
+};
+
+/// What a header says of a region, read once and found sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) nonce: u64,
+    pub(crate) data_len: u64,
+    pub(crate) page_size: u64,
+    pub(crate) created: u64,
+    pub(crate) backing: Backing,
+}
+
 impl Header {
     /// Fills the header of a new region in, the magic last.
-    pub(crate) fn announce(&self, data_len: u64) {
-        self.version
-            .store(u64::from(layout::VERSION), Ordering::Relaxed);
-        self.hash.store(layout::HASH, Ordering::Relaxed);
-        self.control_len
-            .store(size_of::<Control>() as u64, Ordering::Relaxed);
-        self.data_len.store(data_len, Ordering::Relaxed);
-        // Release: who sees the magic sees the rest.
+    pub(crate) fn announce(&self, facts: &Facts, prefix: &str, program: &str) {
+        let words = [
+            (&self.version, LAYOUT.version),
+            (&self.hash, LAYOUT.hash),
+            (&self.nonce, facts.nonce),
+            (&self.control_len, size_of::<Control>() as u64),
+            (&self.data_len, facts.data_len),
+            (&self.page_size, facts.page_size),
+            (&self.created, facts.created),
+        ];
+        for (word, value) in words {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.backing.store(facts.backing as u32, Ordering::Relaxed);
+        self.prefix.set(prefix);
+        self.introduce(program);
+        // Release: who sees the magic sees the rest. Pairs with the Acquire in `facts`.
         self.magic.store(MAGIC, Ordering::Release);
+    }
+
+    /// What a primary says of itself.
+    pub(crate) fn introduce(&self, program: &str) {
+        // Relaxed: to be shown.
+        self.primary_pid
+            .store(std::process::id(), Ordering::Relaxed);
+        self.primary_owner.store(0, Ordering::Relaxed);
+        self.primary_name.set(program);
+    }
+
+    /// What the header says, each word read once; says what is wrong with it.
+    pub(crate) fn facts(&self) -> Result<Facts, &'static str> {
+        // Acquire: the rest was stored before. Pairs with the Release in `announce`.
+        if self.magic.load(Ordering::Acquire) != MAGIC {
+            return Err("its header was damaged");
+        }
+        let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        if read(&self.control_len) != size_of::<Control>() as u64 {
+            return Err("its header gives another length than the file has");
+        }
+        let backing = Backing::from_number(self.backing.load(Ordering::Relaxed));
+        Ok(Facts {
+            nonce: read(&self.nonce),
+            data_len: read(&self.data_len),
+            page_size: read(&self.page_size),
+            created: read(&self.created),
+            backing: backing.ok_or("its header was damaged")?,
+        })
     }
 }
 

@@ -12,26 +12,40 @@
 //! | control | the primary (see `header`, `table`)       | everybody |
 //! | data    | as each structure in it says              | everybody |
 //!
+//! The files of a region are made under names that nobody looks for, reserved whole, filled, and then announced by one rename, in
+//! the group's directory. Whoever maps a region holds a shared lock, and nobody creates or removes one before he holds it alone,
+//! so what was mapped stays the group's.
+//!
 //! **If a process dies:** the region outlives it. What each structure is then like, its own documentation says; who is dead, the
 //! process table and the group's lock say ([`process`](crate::process)).
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+mod attach;
+mod create;
 pub(crate) mod header;
+mod join;
 mod mapping;
+mod observer;
 pub(crate) mod table;
 
-use header::Control;
+use header::{Control, Facts};
 use mapping::Mapping;
 use table::{Entry, NoPlace};
 
+pub use join::{Joined, RegionConfig};
+pub use observer::Observer;
 pub use table::ZONES_MAX;
 
+use crate::directory::{Directory, Record};
 use crate::error::Error;
-use crate::lock::Places;
+use crate::hugepage::{self, Backing};
+use crate::layout::PAGE;
+use crate::lock::{Lock, Places};
 use crate::ports::PortRecord;
 use crate::process::{Owner, ProcType, SLOTS_MAX, SlotRecord, SlotState};
-use crate::sync::{AtomicU16, AtomicU64};
+use crate::sync::{AtomicU16, AtomicU64, Ordering};
 use crate::zone::{Zone, ZoneKind, ZoneName};
 
 /// Where zones start: behind the process table.
@@ -42,13 +56,68 @@ const ZONES_START: usize = SLOTS_MAX * size_of::<SlotRecord>();
 pub struct Region {
     control: Mapping,
     data: Mapping,
-    /// Bytes of the data part, as checked when it was mapped.
-    data_len: u64,
-    proc_type: ProcType,
+    /// What the header said when it was checked.
+    facts: Facts,
+    access: Access,
     /// Slots of this process, a bit each; also keeps its threads apart while they take and give back.
     mine: Mutex<u64>,
     /// Keeps the threads of the primary apart while they reserve.
     reserving: Mutex<()>,
+    /// None: private memory.
+    files: Option<Files>,
+}
+
+/// What this process may do with a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Write both parts.
+    Primary,
+    /// Write the data part.
+    Secondary,
+    /// Look at both.
+    Observer,
+}
+
+/// What of a region is not memory. Dropped after the mappings: the lock says that we map it.
+#[derive(Debug)]
+struct Files {
+    directory: Directory,
+    record: Record,
+    lock: Lock,
+}
+
+/// What a region is, for those who ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionInfo {
+    /// The group; empty for private memory.
+    pub prefix: String,
+    /// The files of the control and of the data part.
+    pub files: Option<(PathBuf, PathBuf)>,
+    /// Bytes of the control part.
+    pub control_len: u64,
+    /// Bytes of the data part.
+    pub data_len: u64,
+    /// Bytes of it that no zone has.
+    pub free: u64,
+    /// Bytes of a page of the data part.
+    pub page_size: u64,
+    /// What the data part lies on.
+    pub backing: Backing,
+    /// Version and hash of the layout.
+    pub layout: crate::error::Layout,
+    /// Tells this region from another under the same name.
+    pub nonce: u64,
+    /// Unix time in seconds at which it was created.
+    pub created: u64,
+    /// How often a later primary has taken it over.
+    pub adoptions: u32,
+    /// The process id of the last primary, to be shown.
+    pub primary_pid: u32,
+    /// What the last primary called itself.
+    pub primary_name: String,
+    /// The main slot of the last primary.
+    pub primary_owner: Owner,
 }
 
 impl Region {
@@ -61,30 +130,60 @@ impl Region {
         let private = |len| Mapping::private(len).map_err(|source| Error::Memory { len, source });
         let control = private(size_of::<Control>())?;
         let data = private(data_len.max(ZONES_START))?;
-        let data_len = data.len() as u64;
-        // A build for loom stops here.
+        let facts = Facts {
+            nonce: 0,
+            data_len: data.len() as u64,
+            page_size: PAGE as u64,
+            created: 0,
+            backing: Backing::Private,
+        };
+        let region = Self::new(control, data, facts, Access::Primary, None)?;
+        region
+            .control()
+            .header
+            .announce(&facts, "", &std::process::id().to_string());
+        Ok(region)
+    }
+
+    /// The parts of a region, put together. They are as long as the facts say.
+    fn new(
+        control: Mapping,
+        data: Mapping,
+        facts: Facts,
+        access: Access,
+        files: Option<Files>,
+    ) -> Result<Self, Error> {
+        // What the accessors rely on. A build for loom stops here.
         control.window().slice::<Control>(0, 1)?;
         data.window().slice::<SlotRecord>(0, SLOTS_MAX)?;
-        let region = Self {
+        Ok(Self {
             control,
             data,
-            data_len,
-            proc_type: ProcType::Primary,
+            facts,
+            access,
             mine: Mutex::new(0),
             reserving: Mutex::new(()),
-        };
-        region.control().header.announce(region.data_len);
-        Ok(region)
+            files,
+        })
     }
 
     /// Whether this process is the group's primary: may it write the control part?
     pub fn is_primary(&self) -> bool {
-        self.proc_type == ProcType::Primary
+        self.access == Access::Primary
     }
 
-    /// The role of this process.
+    /// The role of this process; [`ProcType::Invalid`] for one that only looks.
     pub fn proc_type(&self) -> ProcType {
-        self.proc_type
+        match self.access {
+            Access::Primary => ProcType::Primary,
+            Access::Secondary => ProcType::Secondary,
+            Access::Observer => ProcType::Invalid,
+        }
+    }
+
+    /// The directory of the group; `None` for private memory.
+    pub fn directory(&self) -> Option<&Directory> {
+        self.files.as_ref().map(|files| &files.directory)
     }
 
     fn control(&self) -> &Control {
@@ -92,11 +191,12 @@ impl Region {
             .control
             .window()
             .slice(0, 1)
-            .expect("checked when the region was mapped");
+            .expect("checked when the region was put together");
         &control[0]
     }
 
-    /// Reserves a zone of `len` zero bytes, aligned to `align` (at least a cache line, at most a page), on a NUMA node if one is named.
+    /// Reserves a zone of `len` zero bytes, aligned to `align` (at least a cache line, at most a page), on a NUMA node if one is
+    /// named. The kernel is asked for that node, and [`Zone::node`] says what it gave.
     ///
     /// # Errors
     ///
@@ -115,10 +215,18 @@ impl Region {
             });
         }
         let name = ZoneName::new(name)?;
-        let alignment = table::alignment(align)
+        let mut alignment = table::alignment(align)
             .filter(|_| len > 0)
             .ok_or(Error::ZoneShape { len, align })?;
-        let node = self.node(node)?;
+        if let Some(node) = node {
+            let nodes = hugepage::nodes();
+            if !nodes.contains(&node) {
+                return Err(Error::NoNode { node, nodes });
+            }
+            if nodes.len() > 1 {
+                alignment = alignment.max(PAGE as u64);
+            }
+        }
         let _one_at_a_time = self
             .reserving
             .lock()
@@ -128,7 +236,7 @@ impl Region {
             records,
             (kind, name),
             (len as u64, alignment),
-            (first, self.data_len),
+            (first, self.facts.data_len),
         )
         .map_err(|why| self.no_place(why, (kind, name), len))?;
         let entry = Entry {
@@ -136,7 +244,7 @@ impl Region {
             name,
             offset: place.offset,
             len: len as u64,
-            node,
+            node: self.settle(place.offset, len, node),
         };
         let zone = Zone::in_data(self.data.window(), entry)
             .expect("the place found lies in the data part");
@@ -146,7 +254,7 @@ impl Region {
 
     fn no_place(&self, why: NoPlace, (kind, name): (ZoneKind, ZoneName), len: usize) -> Error {
         const MEGABYTE: u64 = 1 << 20;
-        let (asked, total, name) = (len as u64, self.data_len, name.to_string());
+        let (asked, total, name) = (len as u64, self.facts.data_len, name.to_string());
         match why {
             NoPlace::Taken => Error::NameTaken { kind, name },
             NoPlace::NoRecord => Error::NoRecord {
@@ -156,7 +264,7 @@ impl Region {
             },
             NoPlace::Full { free } => {
                 let suggested_mb = total
-                    .saturating_add(asked - free.min(asked))
+                    .saturating_add(asked.saturating_sub(free))
                     .div_ceil(MEGABYTE);
                 Error::Full {
                     kind,
@@ -170,14 +278,22 @@ impl Region {
         }
     }
 
-    fn node(&self, node: Option<u32>) -> Result<u32, Error> {
-        match node {
-            None | Some(0) => Ok(0),
-            Some(node) => Err(Error::NoNode {
-                node,
-                nodes: vec![0],
-            }),
+    /// Asks for a node and says which one it became. What the kernel does not tell is node 0.
+    fn settle(&self, offset: u64, len: usize, node: Option<u32>) -> u32 {
+        let (Some(map), Ok(offset)) = (self.data.map(), usize::try_from(offset)) else {
+            return 0;
+        };
+        // Pages of private memory are not there yet, and are not made for a question.
+        if self.facts.backing == Backing::Private {
+            return node.unwrap_or(0);
         }
+        let page = usize::try_from(self.facts.page_size).unwrap_or(PAGE);
+        if let Some(node) = node
+            && let Err(error) = map.prefer_node(offset, len, page, node)
+        {
+            tracing::info!("cannot ask for NUMA node {node}: {error}");
+        }
+        map.node_at(offset).unwrap_or(0)
     }
 
     /// Finds a zone.
@@ -195,25 +311,30 @@ impl Region {
 
     /// All zones whose records are sound.
     pub fn zones(&self) -> impl Iterator<Item = Zone<'_>> {
-        let entries = self
-            .control()
+        let entry =
+            |record: &table::ZoneRecord| record.read(ZONES_START as u64, self.facts.data_len);
+        self.control()
             .zones
             .iter()
-            .filter_map(|record| record.read(ZONES_START as u64, self.data_len));
-        entries.filter_map(|entry| Zone::in_data(self.data.window(), entry))
+            .filter_map(move |record| Zone::in_data(self.data.window(), entry(record)?))
     }
 
     /// Bytes that no zone has.
     pub fn free(&self) -> u64 {
-        table::free(&self.control().zones, ZONES_START as u64, self.data_len)
+        table::free(
+            &self.control().zones,
+            ZONES_START as u64,
+            self.facts.data_len,
+        )
     }
 
     /// The process table: [`SLOTS_MAX`] records.
+    #[inline]
     pub fn slots(&self) -> &[SlotRecord] {
         self.data
             .window()
             .slice(0, SLOTS_MAX)
-            .expect("checked when the region was mapped")
+            .expect("checked when the region was put together")
     }
 
     /// The port table: [`PORTS_MAX`](crate::ports::PORTS_MAX) records. Only the primary may store into them.
@@ -236,13 +357,81 @@ impl Region {
         let Some(slot) = owner.slot() else {
             return false;
         };
-        self.slots()[slot.index()].state() == (SlotState::Live, owner.generation())
+        if self.slots()[slot.index()].state() != (SlotState::Live, owner.generation()) {
+            return false;
+        }
+        // One that cannot be asked after lives: only a released lock proves death.
+        let Some(files) = &self.files else {
+            return true;
+        };
+        let mine = *self.mine.lock().unwrap_or_else(PoisonError::into_inner);
+        mine & (1 << slot.get()) != 0 || files.lock.has_slot(slot)
     }
 
-    /// The slots of this process, locked against its other threads.
-    pub(crate) fn places(&self) -> Result<Places<'_>, Error> {
+    /// Whether the group has a primary that lives.
+    pub fn primary_alive(&self) -> bool {
+        self.is_primary()
+            || self
+                .files
+                .as_ref()
+                .is_some_and(|files| files.lock.has_primary())
+    }
+
+    /// Says which slot is the primary's own. For the primary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPrimary`].
+    pub fn set_primary_owner(&self, owner: Owner) -> Result<(), Error> {
+        if !self.is_primary() {
+            return Err(Error::NotPrimary {
+                what: "say which slot is the primary's",
+            });
+        }
+        // Relaxed: to be shown; who asks whether it lives looks at the slot.
+        self.control()
+            .header
+            .primary_owner
+            .store(owner.bits(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What the region is.
+    pub fn info(&self) -> RegionInfo {
+        let header = &self.control().header;
+        RegionInfo {
+            prefix: self
+                .directory()
+                .map_or_else(String::new, |directory| directory.prefix().to_owned()),
+            files: self
+                .files
+                .as_ref()
+                .map(|files| (files.record.control.clone(), files.record.data.clone())),
+            control_len: self.control.len() as u64,
+            data_len: self.facts.data_len,
+            free: self.free(),
+            page_size: self.facts.page_size,
+            backing: self.facts.backing,
+            layout: header::LAYOUT,
+            nonce: self.facts.nonce,
+            created: self.facts.created,
+            // Relaxed, all of them: to be shown.
+            adoptions: header.adoptions.load(Ordering::Relaxed),
+            primary_pid: header.primary_pid.load(Ordering::Relaxed),
+            primary_name: header.primary_name.get(),
+            primary_owner: Owner::from_bits(header.primary_owner.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The slots of this process, kept from its other threads.
+    pub(crate) fn places(&self, what: &'static str) -> Result<Places<'_>, Error> {
+        if self.access == Access::Observer {
+            return Err(Error::ReadOnly { what });
+        }
+        let mine = self.mine.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Places::new(
-            self.mine.lock().unwrap_or_else(PoisonError::into_inner),
+            mine,
+            self.files.as_ref().map(|files| &files.lock),
         ))
     }
 }

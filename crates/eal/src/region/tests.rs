@@ -185,3 +185,7 @@ fn threads_that_claim_at_once_get_a_slot_each_until_none_is_left() {
     drop(slots);
     Slot::claim(region, "after").unwrap();
 }
+
+/// Regions in files, in a runtime directory of the test's own.
+#[cfg(not(miri))]
+mod files;

@@ -1,0 +1,639 @@
+//! The directory of a group: where its processes find each other.
+//!
+//! ```text
+//! /run/forebay/PREFIX/        0700, or 0750 and a Unix group with --group
+//!     lock                    who is the primary, which slots live (see `lock`)
+//!     region                  text: where the files of the region are; renamed into place when they are whole
+//!     control.sock            the primary hands out descriptors
+//!     doorbell.N              wakes slot N
+//! ```
+//!
+//! | part         | written by                                          | read by           |
+//! |--------------|-----------------------------------------------------|-------------------|
+//! | `region`     | the primary that creates or removes a region, alone | everybody         |
+//! | all the rest | whoever it belongs to                               | everybody         |
+//!
+//! **If a process dies:** `region` is there whole or not at all. Files of a region that was not announced, or that `region` no
+//! longer names, bear the group's name in theirs ([`Directory::leftovers`]), and the next primary removes them.
+
+use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::hugepage;
+use crate::layout::Hash;
+use crate::lock::Lock;
+use crate::process::SlotId;
+use crate::region::Observer;
+use crate::sys::user;
+
+/// Longest `--file-prefix`, in bytes.
+pub const PREFIX_MAX: usize = 64;
+
+/// The longest record of a region that is read: two paths and some words.
+const RECORD_MAX: u64 = 16 << 10;
+
+const LOCK: &str = "lock";
+const RECORD: &str = "region";
+const RECORD_NEW: &str = "region.new";
+const SOCKET: &str = "control.sock";
+const DOORBELL: &str = "doorbell.";
+const CONTROL_SUFFIX: &str = ".control";
+const DATA_SUFFIX: &str = ".data";
+
+/// Shared memory that every Linux has, unless somebody took it away.
+pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
+
+/// The directory of one group.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+    prefix: String,
+    /// The Unix group that may join, where that is for us to say.
+    group: Option<u32>,
+}
+
+/// Where the files of a region are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) control: PathBuf,
+    pub(crate) data: PathBuf,
+}
+
+/// A place that may hold directories of groups.
+#[derive(Debug)]
+struct Base {
+    path: PathBuf,
+    /// Others could have made it before us: it must be ours.
+    exposed: bool,
+}
+
+/// All places, the best first; only the one that the user names, if he does.
+fn bases(runtime_dir: Option<&Path>) -> Vec<Base> {
+    if let Some(path) = runtime_dir {
+        return vec![Base {
+            path: path.to_owned(),
+            exposed: false,
+        }];
+    }
+    let mut bases = vec![Base {
+        path: PathBuf::from("/run/forebay"),
+        exposed: false,
+    }];
+    let of_session = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    bases.extend(of_session.map(|path| Base {
+        path: path.join("forebay"),
+        exposed: true,
+    }));
+    bases.push(Base {
+        path: PathBuf::from(format!("/tmp/forebay-{}", user::user_id())),
+        exposed: true,
+    });
+    bases
+}
+
+/// Why a directory may not be trusted: strangers could change what is in it.
+fn distrust(found: &Metadata, owners: &[u32]) -> Option<String> {
+    if !found.is_dir() {
+        Some("it is not a directory; remove it".to_owned())
+    } else if found.mode() & 0o022 != 0 {
+        Some("others may write there; run chmod go-w on it".to_owned())
+    } else if !owners.contains(&found.uid()) {
+        Some(format!(
+            "it belongs to user {}; remove it, or name another with --runtime-dir",
+            found.uid()
+        ))
+    } else {
+        None
+    }
+}
+
+/// As [`distrust`], for a directory in which each may change what is his, such as `/tmp`.
+fn distrust_unless_sticky(found: &Metadata, owners: &[u32]) -> Option<String> {
+    let sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+    if sticky {
+        None
+    } else {
+        distrust(found, owners)
+    }
+}
+
+/// Checks the name of a group.
+fn check_prefix(prefix: &str) -> Result<(), Error> {
+    let why = if prefix.is_empty() {
+        "it is empty"
+    } else if prefix.len() > PREFIX_MAX {
+        "it is too long"
+    } else if prefix.starts_with('.') {
+        "it starts with a dot"
+    } else if !prefix
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        "it has a character other than letters, digits, '-', '_' and '.'"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Prefix {
+        prefix: prefix.to_owned(),
+        why,
+    })
+}
+
+impl Directory {
+    /// The directory for a primary: made if it is not there, in the first place that can be written.
+    ///
+    /// # Errors
+    ///
+    /// A prefix that cannot be one, a Unix group that does not exist, no place that can be written or trusted.
+    pub fn find(
+        runtime_dir: Option<&Path>,
+        prefix: &str,
+        group: Option<&str>,
+    ) -> Result<Self, Error> {
+        check_prefix(prefix)?;
+        let group = group.map(group_id).transpose()?;
+        let mut tried = Vec::new();
+        for base in bases(runtime_dir) {
+            match make(&base, prefix, group) {
+                Ok(path) => {
+                    return Ok(Self {
+                        path,
+                        prefix: prefix.to_owned(),
+                        group,
+                    });
+                }
+                Err(why) => tried.push((base.path.join(prefix), why)),
+            }
+        }
+        Err(Error::NoDirectory { tried })
+    }
+
+    /// The directory of a group that is there already.
+    ///
+    /// # Errors
+    ///
+    /// A prefix that cannot be one; a directory that is there and may not be entered or trusted.
+    pub fn locate(runtime_dir: Option<&Path>, prefix: &str) -> Result<Option<Self>, Error> {
+        check_prefix(prefix)?;
+        let mut refused = Vec::new();
+        for base in bases(runtime_dir) {
+            match enter(&base, prefix) {
+                Ok(Some(path)) => {
+                    return Ok(Some(Self {
+                        path,
+                        prefix: prefix.to_owned(),
+                        group: None,
+                    }));
+                }
+                Ok(None) => {}
+                Err(why) => refused.push((base.path.join(prefix), why)),
+            }
+        }
+        if refused.is_empty() {
+            Ok(None)
+        } else {
+            Err(Error::NoDirectory { tried: refused })
+        }
+    }
+
+    /// The directories of all groups that may be entered, best place first.
+    pub fn list_groups(runtime_dir: Option<&Path>) -> Vec<Self> {
+        let mut groups = Vec::new();
+        for base in bases(runtime_dir) {
+            let Ok(entries) = base.path.read_dir() else {
+                continue;
+            };
+            let mut prefixes: Vec<String> = entries
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .collect();
+            prefixes.sort();
+            for prefix in prefixes {
+                if check_prefix(&prefix).is_ok()
+                    && let Ok(Some(path)) = enter(&base, &prefix)
+                {
+                    groups.push(Self {
+                        path,
+                        prefix,
+                        group: None,
+                    });
+                }
+            }
+        }
+        groups
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the group.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where the primary hands out descriptors.
+    pub fn socket_path(&self) -> PathBuf {
+        self.path.join(SOCKET)
+    }
+
+    /// What wakes a slot.
+    pub fn doorbell_path(&self, slot: SlotId) -> PathBuf {
+        self.path.join(format!("{DOORBELL}{slot}"))
+    }
+
+    /// Gives a file in it to its owner, and to the group's Unix group (if there is one) with the bits `group_bits`, such as `0o060`.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn share(&self, path: &Path, group_bits: u32) -> Result<(), Error> {
+        let error = |source| Error::Io {
+            what: "set the access of",
+            path: path.to_owned(),
+            source,
+        };
+        std::os::unix::fs::lchown(path, None, self.group).map_err(error)?;
+        std::fs::set_permissions(path, self.access(group_bits)).map_err(error)
+    }
+
+    /// As [`share`](Self::share), for an open file.
+    pub(crate) fn share_file(&self, file: &File, group_bits: u32) -> io::Result<()> {
+        if self.group.is_some() {
+            std::os::unix::fs::fchown(file, None, self.group)?;
+        }
+        file.set_permissions(self.access(group_bits))
+    }
+
+    fn access(&self, group_bits: u32) -> Permissions {
+        let group_bits = if self.group.is_some() {
+            group_bits & 0o070
+        } else {
+            0
+        };
+        Permissions::from_mode(0o600 | group_bits)
+    }
+
+    /// Whether this user may be the group's primary: the directory is his, or he is root.
+    pub(crate) fn is_ours(&self) -> bool {
+        let user = user::user_id();
+        user == 0
+            || self
+                .path
+                .symlink_metadata()
+                .is_ok_and(|found| found.uid() == user)
+    }
+
+    /// The owner of the directory: whoever creates files of the group.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        self.path.symlink_metadata().ok().map(|found| found.uid())
+    }
+
+    /// Opens the lock; a new one is shared as the directory is. `None`: the group is gone, or was never there.
+    pub(crate) fn lock(&self, create: bool) -> Result<Option<Lock>, Error> {
+        let path = self.path.join(LOCK);
+        let Some(lock) = Lock::open(&path, create.then_some(0o600))? else {
+            return Ok(None);
+        };
+        if create {
+            let shared = self.share_file(lock.file(), 0o060);
+            shared.map_err(|source| Error::Io {
+                what: "set the access of",
+                path,
+                source,
+            })?;
+        }
+        Ok(Some(lock))
+    }
+
+    /// Opens the lock to look at it.
+    pub(crate) fn lock_read_only(&self) -> Result<Option<Lock>, Error> {
+        Lock::open_read_only(&self.path.join(LOCK))
+    }
+
+    /// Where the region's files are; `None`: none is announced.
+    pub(crate) fn record(&self) -> Result<Option<Record>, Error> {
+        let path = self.path.join(RECORD);
+        let mut text = Vec::new();
+        let read = open_plain(&path).and_then(|file| file.take(RECORD_MAX).read_to_end(&mut text));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(Error::Io {
+                    what: "read",
+                    path,
+                    source,
+                });
+            }
+        }
+        Record::parse(&text).map(Some).ok_or(Error::NotARegion {
+            path,
+            why: "it does not name two files",
+        })
+    }
+
+    /// Announces a region: from now on it is the group's.
+    pub(crate) fn announce(&self, record: &Record) -> Result<(), Error> {
+        let (new, path) = (self.path.join(RECORD_NEW), self.path.join(RECORD));
+        let write = || -> io::Result<()> {
+            let mut options = File::options();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            self.share_file(&file, 0o040)?;
+            file.write_all(record.to_text().as_bytes())?;
+            std::fs::rename(&new, &path)
+        };
+        write().map_err(|source| Error::Io {
+            what: "write",
+            path: path.clone(),
+            source,
+        })
+    }
+
+    /// What names of this group's files start with: the prefix, and which directory it is.
+    fn stem(&self) -> String {
+        let place = Hash::new().text(&self.path.to_string_lossy()).finish();
+        format!("forebay-{}-{place:016x}-", self.prefix)
+    }
+
+    /// Names for the files of a new region.
+    pub(crate) fn name_files(&self, nonce: u64, control: &Path, data: &Path) -> Record {
+        let name =
+            |place: &Path, suffix: &str| place.join(format!("{}{nonce:016x}{suffix}", self.stem()));
+        Record {
+            control: name(control, CONTROL_SUFFIX),
+            data: name(data, DATA_SUFFIX),
+        }
+    }
+
+    /// Whether a file's name is one that [`name_files`](Self::name_files) gives.
+    fn is_name_of_ours(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.stem());
+        let nonce = rest.and_then(|rest| {
+            rest.strip_suffix(CONTROL_SUFFIX)
+                .or(rest.strip_suffix(DATA_SUFFIX))
+        });
+        nonce.is_some_and(|nonce| {
+            nonce.len() == 16 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    }
+
+    /// Files of this group's regions, announced or not, wherever they may be.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        let mut places = vec![PathBuf::from(SHARED_MEMORY), self.path.clone()];
+        places.extend(hugepage::mounts().into_iter().map(|mount| mount.path));
+        if let Ok(Some(record)) = self.record() {
+            places.extend(
+                [&record.control, &record.data]
+                    .iter()
+                    .filter_map(|path| Some(path.parent()?.to_owned())),
+            );
+        }
+        places.sort();
+        places.dedup();
+        let entries = places
+            .iter()
+            .filter_map(|place| place.read_dir().ok())
+            .flatten()
+            .flatten();
+        entries
+            .filter(|entry| {
+                entry
+                    .file_name()
+                    .to_str()
+                    .is_some_and(|name| self.is_name_of_ours(name))
+            })
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// Removes the region's files and what announces them. For a primary that is alone.
+    pub(crate) fn remove_region(&self) -> Result<(), Error> {
+        let leftovers = self.leftovers();
+        // The announcement first: nobody is led to files that are half gone.
+        for path in [self.path.join(RECORD), self.path.join(RECORD_NEW)]
+            .into_iter()
+            .chain(leftovers)
+        {
+            remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all, the directory too, but for what is not ours. For a primary that is alone: it keeps the lock until it is gone.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        self.remove_region()?;
+        let entries = self.path.read_dir().into_iter().flatten().flatten();
+        let doorbells = entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(DOORBELL))
+            .map(|entry| entry.path());
+        let last = [self.socket_path(), self.path.join(LOCK)];
+        for path in doorbells.collect::<Vec<_>>().into_iter().chain(last) {
+            remove(&path)?;
+        }
+        // It stays if somebody has put something there meanwhile: a new process of the group its lock, or a user a file.
+        let _ = std::fs::remove_dir(&self.path);
+        Ok(())
+    }
+
+    /// Removes a group that nobody lives in: its region and its directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StillAlive`] names who lives; else the operating system's.
+    pub fn clean(&self) -> Result<(), Error> {
+        let still_alive = || {
+            let living = Observer::of(self)
+                .map(|observer| observer.living())
+                .unwrap_or_default();
+            Error::StillAlive {
+                prefix: self.prefix.clone(),
+                living,
+            }
+        };
+        let Some(lock) = self.lock(false)? else {
+            return self.remove();
+        };
+        if !lock.try_primary()? || lock.has_others() || !lock.try_alone()? {
+            return Err(still_alive());
+        }
+        // Else it was removed while we looked, and what is there now is a new group's.
+        if lock.is_named()? {
+            self.remove()
+        } else {
+            Err(still_alive())
+        }
+    }
+}
+
+/// Opens a file that is nothing but a file: no link, and no pipe that would wait for a writer.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(file)
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io {
+            what: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn group_id(name: &str) -> Result<u32, Error> {
+    let path = || PathBuf::from(name);
+    let found = user::group_id(name).map_err(|source| Error::Io {
+        what: "look up the Unix group",
+        path: path(),
+        source,
+    });
+    found?.ok_or_else(|| Error::NoGroupId {
+        group: name.to_owned(),
+    })
+}
+
+/// Makes the directory of a group, or takes the one that is there; says why it cannot be used.
+fn make(base: &Base, prefix: &str, group: Option<u32>) -> Result<PathBuf, String> {
+    let user = user::user_id();
+    let owners = [user, 0];
+    let text = |error: io::Error| error.to_string();
+    // Others must pass through it to come to what is shared with them.
+    let mode = if base.exposed && group.is_none() {
+        0o700
+    } else if base.exposed {
+        0o711
+    } else {
+        0o755
+    };
+    match DirBuilder::new().mode(mode).create(&base.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !base.exposed => {
+            DirBuilder::new()
+                .mode(mode)
+                .recursive(true)
+                .create(&base.path)
+                .map_err(text)?;
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(text(error)),
+        _ => {}
+    }
+    if base.exposed {
+        let found = base.path.symlink_metadata().map_err(text)?;
+        distrust(&found, &[user]).map_or(Ok(()), Err)?;
+        if group.is_some() && found.mode() & 0o011 != 0o011 {
+            std::fs::set_permissions(&base.path, Permissions::from_mode(0o711)).map_err(text)?;
+        }
+    } else {
+        distrust_unless_sticky(&base.path.metadata().map_err(text)?, &owners)
+            .map_or(Ok(()), Err)?;
+    }
+    let path = base.path.canonicalize().map_err(text)?.join(prefix);
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(text(error)),
+        _ => {}
+    }
+    let found = path.symlink_metadata().map_err(text)?;
+    if !found.is_dir() || !owners.contains(&found.uid()) {
+        return Err(distrust(&found, &owners).unwrap_or_default());
+    }
+    if found.uid() == user || user == 0 {
+        std::os::unix::fs::lchown(&path, None, group).map_err(text)?;
+        let mode = if group.is_some() { 0o750 } else { 0o700 };
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(text)?;
+    }
+    rustix::fs::access(
+        &path,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )
+    .map_err(|error| text(error.into()))?;
+    Ok(path)
+}
+
+/// The directory of a group that is there; `None` if it is not; says why it cannot be used.
+fn enter(base: &Base, prefix: &str) -> Result<Option<PathBuf>, String> {
+    let gone = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        )
+    };
+    let user = user::user_id();
+    if base.exposed
+        && base
+            .path
+            .symlink_metadata()
+            .is_ok_and(|found| distrust(&found, &[user]).is_some())
+    {
+        // A stranger's trap is no group of ours.
+        return Ok(None);
+    }
+    let Ok(canonical) = base.path.canonicalize() else {
+        return Ok(None);
+    };
+    let path = canonical.join(prefix);
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    // Another user's directory is entered where he may put one: in the system's place, or where we were told to look.
+    let owners = if base.exposed {
+        vec![user]
+    } else {
+        vec![user, 0, found.uid()]
+    };
+    distrust(&found, &owners).map_or(Ok(()), Err)?;
+    match path.join(LOCK).symlink_metadata() {
+        Ok(_) => Ok(Some(path)),
+        Err(error) if gone(&error) => Ok(None),
+        Err(error) => Err(format!(
+            "{error}; its primary opens it to others with --group"
+        )),
+    }
+}
+
+impl Record {
+    const TITLE: &str = "forebay region 1";
+
+    fn to_text(&self) -> String {
+        format!(
+            "{}\ncontrol {}\ndata {}\n",
+            Self::TITLE,
+            self.control.display(),
+            self.data.display()
+        )
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut lines = core::str::from_utf8(text).ok()?.lines();
+        if lines.next() != Some(Self::TITLE) {
+            return None;
+        }
+        let mut path = |key: &str| {
+            Some(PathBuf::from(lines.next()?.strip_prefix(key)?)).filter(|path| path.is_absolute())
+        };
+        Some(Self {
+            control: path("control ")?,
+            data: path("data ")?,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::super::*;
+use crate::args::HugeChoice;
+use crate::directory::Directory;
+use crate::process::{Slot, SlotId};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A place for groups that is gone, with the files of its regions, when the test ends.
+struct Lab {
+    dir: TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self {
+            dir: TempDir::with_prefix("forebay-test-").unwrap(),
+        }
+    }
+
+    fn config(&self, proc_type: ProcType) -> RegionConfig {
+        RegionConfig {
+            runtime_dir: Some(self.dir.path().to_owned()),
+            proc_type,
+            huge: HugeChoice::Never,
+            program: format!("test {proc_type}"),
+            ..RegionConfig::new("lab", 4 << 20)
+        }
+    }
+
+    fn join(&self, proc_type: ProcType) -> Result<(Region, Joined), Error> {
+        Region::join(&self.config(proc_type))
+    }
+
+    fn primary(&self) -> Region {
+        self.join(ProcType::Primary).unwrap().0
+    }
+
+    fn secondary(&self) -> Region {
+        self.join(ProcType::Secondary).unwrap().0
+    }
+
+    fn observer(&self) -> Result<Observer, Error> {
+        Observer::open(Some(self.dir.path()), "lab")
+    }
+
+    fn directory(&self) -> Directory {
+        Directory::locate(Some(self.dir.path()), "lab")
+            .unwrap()
+            .unwrap()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Ok(directory) = Directory::find(Some(self.dir.path()), "lab", None) {
+            let _ = directory.remove();
+        }
+    }
+}
+
+/// A region that lives as long as the test process, for slots.
+fn kept(region: Region) -> &'static Region {
+    Box::leak(Box::new(region))
+}
+
+#[test]
+fn secondary_finds_what_the_primary_reserved_at_another_address() {
+    let lab = Lab::new();
+    let (primary, secondary) = (lab.primary(), lab.secondary());
+    let zone = primary
+        .reserve(ZoneKind::Pool, "pool", 1 << 20, 4096, None)
+        .unwrap();
+    let seen = secondary.lookup(ZoneKind::Pool, "pool").unwrap();
+    assert_eq!((seen.offset(), seen.len()), (zone.offset(), 1 << 20));
+    assert_ne!(seen.raw(0, 1).unwrap(), zone.raw(0, 1).unwrap());
+    seen.get::<AtomicU64>(1 << 19)
+        .unwrap()
+        .store(77, Ordering::Relaxed);
+    assert_eq!(
+        zone.get::<AtomicU64>(1 << 19)
+            .unwrap()
+            .load(Ordering::Relaxed),
+        77
+    );
+    assert!(matches!(
+        secondary.reserve(ZoneKind::Pool, "x", 1, 0, None),
+        Err(Error::NotPrimary { .. })
+    ));
+    assert_eq!(
+        (primary.proc_type(), secondary.proc_type()),
+        (ProcType::Primary, ProcType::Secondary)
+    );
+    let info = secondary.info();
+    assert_eq!(
+        (info.prefix.as_str(), info.primary_pid),
+        ("lab", std::process::id())
+    );
+    assert_eq!(info.data_len, 4 << 20);
+}
+
+#[test]
+fn second_primary_is_refused_by_name_and_auto_becomes_secondary() {
+    let lab = Lab::new();
+    let primary = lab.primary();
+    let refused = lab.join(ProcType::Primary).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains(&format!("test PRIMARY, process {}", std::process::id())),
+        "{text}"
+    );
+    let (auto, joined) = lab.join(ProcType::Auto).unwrap();
+    assert_eq!(
+        (auto.proc_type(), joined),
+        (ProcType::Secondary, Joined::Attached)
+    );
+    assert!(auto.primary_alive());
+    drop(primary);
+    assert!(!auto.primary_alive());
+}
+
+#[test]
+fn auto_without_a_group_becomes_primary() {
+    let lab = Lab::new();
+    let (auto, joined) = lab.join(ProcType::Auto).unwrap();
+    assert_eq!(
+        (auto.proc_type(), joined),
+        (ProcType::Primary, Joined::Created)
+    );
+}
+
+#[test]
+fn secondary_without_a_group_says_how_to_start_one_and_leaves_nothing_behind() {
+    let lab = Lab::new();
+    let text = lab.join(ProcType::Secondary).unwrap_err().to_string();
+    assert!(
+        text.contains("--proc-type=primary --file-prefix=lab"),
+        "{text}"
+    );
+    assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn secondary_that_waits_joins_a_primary_that_starts_later() {
+    let lab = Lab::new();
+    let config = RegionConfig {
+        wait: Duration::from_secs(20),
+        ..lab.config(ProcType::Secondary)
+    };
+    let waiting = std::thread::spawn(move || Region::join(&config));
+    std::thread::sleep(Duration::from_millis(100));
+    let _primary = lab.primary();
+    assert_eq!(waiting.join().unwrap().unwrap().1, Joined::Attached);
+}
+
+#[test]
+fn next_primary_adopts_the_region_while_a_secondary_lives_and_starts_afresh_when_none_does() {
+    let lab = Lab::new();
+    let primary = lab.primary();
+    primary
+        .reserve(ZoneKind::Plain, "kept", 64, 0, None)
+        .unwrap();
+    let secondary = lab.secondary();
+    let nonce = primary.info().nonce;
+    drop(primary);
+    let (next, joined) = lab.join(ProcType::Primary).unwrap();
+    assert_eq!(
+        (joined, next.info().nonce, next.info().adoptions),
+        (Joined::Adopted, nonce, 1)
+    );
+    next.lookup(ZoneKind::Plain, "kept").unwrap();
+    next.reserve(ZoneKind::Plain, "new", 64, 0, None).unwrap();
+    secondary.lookup(ZoneKind::Plain, "new").unwrap();
+    drop((next, secondary));
+    let (afresh, joined) = lab.join(ProcType::Primary).unwrap();
+    assert_eq!((joined, afresh.zones().count()), (Joined::Created, 0));
+    assert_ne!(afresh.info().nonce, nonce);
+    assert_eq!(region_files(&lab), 2);
+}
+
+/// Files of the lab's regions, wherever they are.
+fn region_files(lab: &Lab) -> usize {
+    lab.directory().leftovers().len()
+}
+
+#[test]
+fn secondary_joins_a_whole_region_without_a_primary() {
+    let lab = Lab::new();
+    drop(lab.primary());
+    let secondary = lab.secondary();
+    assert!(!secondary.primary_alive());
+    assert_eq!(lab.join(ProcType::Primary).unwrap().1, Joined::Adopted);
+}
+
+#[test]
+fn last_primary_out_removes_everything_and_an_earlier_one_nothing() {
+    let lab = Lab::new();
+    let primary = lab.primary();
+    let files = primary.info().files.unwrap();
+    let secondary = lab.secondary();
+    assert!(!primary.leave().unwrap());
+    assert!(!secondary.leave().unwrap());
+    assert!(files.0.exists() && files.1.exists());
+    drop(secondary);
+    assert!(primary.leave().unwrap());
+    assert!(!files.0.exists() && !files.1.exists());
+    assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
+    assert_eq!(lab.join(ProcType::Primary).unwrap().1, Joined::Created);
+}
+
+#[test]
+fn clean_refuses_while_somebody_lives_and_names_him() {
+    let lab = Lab::new();
+    let primary = kept(lab.primary());
+    let slot = Slot::claim(primary, "worker").unwrap();
+    let text = lab.directory().clean().unwrap_err().to_string();
+    assert!(
+        text.contains(&format!("test PRIMARY, process {}", std::process::id())),
+        "{text}"
+    );
+    drop(slot);
+}
+
+#[test]
+fn clean_removes_what_the_dead_left() {
+    let lab = Lab::new();
+    drop(lab.primary());
+    let directory = lab.directory();
+    std::fs::write(directory.doorbell_path(SlotId::new(3).unwrap()), "").unwrap();
+    std::fs::write(directory.socket_path(), "").unwrap();
+    assert_eq!(region_files(&lab), 2);
+    directory.clean().unwrap();
+    assert_eq!(directory.leftovers(), Vec::<PathBuf>::new());
+    assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn slots_of_two_processes_are_apart_and_each_sees_the_other_alive() {
+    let lab = Lab::new();
+    let (primary, secondary) = (kept(lab.primary()), kept(lab.secondary()));
+    let (a, b) = (
+        Slot::claim(primary, "a").unwrap(),
+        Slot::claim(secondary, "b").unwrap(),
+    );
+    assert_ne!(a.id(), b.id());
+    assert!(primary.owner_alive(b.owner()) && secondary.owner_alive(a.owner()));
+    assert!(primary.owner_alive(a.owner()));
+    let observer = lab.observer().unwrap();
+    assert!(observer.alive(a.id()) && observer.alive(b.id()) && observer.primary_alive());
+    assert_eq!(observer.region().slots()[b.id().index()].name(), "b");
+    assert_eq!(observer.living().len(), 1, "one process: this one");
+    let owner = b.owner();
+    drop(b);
+    assert!(!primary.owner_alive(owner) && !observer.alive(owner.slot().unwrap()));
+}
+
+#[test]
+fn slot_whose_occupant_died_is_not_taken_before_it_is_swept() {
+    let lab = Lab::new();
+    let primary = kept(lab.primary());
+    let secondary = lab.secondary();
+    // A process that is gone without a word: LIVE, and nobody holds the byte.
+    let dead = {
+        let region: &'static Region = Box::leak(Box::new(secondary));
+        let slot = Slot::claim(region, "doomed").unwrap();
+        let owner = slot.owner();
+        std::mem::forget(slot);
+        let files = region.files.as_ref().unwrap();
+        let range = 1 + i64::from(owner.slot().unwrap().get());
+        use std::os::fd::AsFd;
+        crate::sys::lock::try_lock(
+            files.lock.file().as_fd(),
+            &(range..range + 1),
+            crate::sys::lock::Mode::Unlocked,
+        )
+        .unwrap();
+        owner
+    };
+    assert!(!primary.owner_alive(dead));
+    let slots: Vec<Slot> = std::iter::from_fn(|| Slot::claim(primary, "x").ok()).collect();
+    assert_eq!(slots.len(), SLOTS_MAX - 1);
+    assert!(slots.iter().all(|slot| Some(slot.id()) != dead.slot()));
+    assert!(matches!(
+        Slot::claim(primary, "x"),
+        Err(Error::NoSlot { live: 63, dead: 1 })
+    ));
+}
+
+#[test]
+fn observer_reads_and_may_not_write() {
+    let lab = Lab::new();
+    assert!(matches!(lab.observer(), Err(Error::NoGroup { .. })));
+    let primary = lab.primary();
+    primary
+        .reserve(ZoneKind::Plain, "z", 64, 0, None)
+        .unwrap()
+        .get::<AtomicU32>(0)
+        .unwrap()
+        .store(5, Ordering::Relaxed);
+    let observer: &'static Observer = Box::leak(Box::new(lab.observer().unwrap()));
+    let zone = observer.region().lookup(ZoneKind::Plain, "z").unwrap();
+    assert_eq!(zone.get::<AtomicU32>(0).unwrap().load(Ordering::Relaxed), 5);
+    assert!(matches!(
+        observer.region().reserve(ZoneKind::Plain, "y", 1, 0, None),
+        Err(Error::NotPrimary { .. })
+    ));
+    assert!(matches!(
+        Slot::claim(observer.region(), "tool"),
+        Err(Error::ReadOnly { .. })
+    ));
+    // It keeps nobody from starting afresh.
+    drop(primary);
+    assert_eq!(lab.join(ProcType::Primary).unwrap().1, Joined::Created);
+    assert_eq!(zone.get::<AtomicU32>(0).unwrap().load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn files_that_a_killed_creator_left_are_removed_by_the_next() {
+    let lab = Lab::new();
+    drop(lab.primary());
+    let directory = lab.directory();
+    let record = directory.name_files(0xabcd, Path::new("/dev/shm"), Path::new("/dev/shm"));
+    std::fs::write(&record.control, "half").unwrap();
+    std::fs::write(&record.data, "half").unwrap();
+    std::fs::write(directory.path().join("region.new"), "half").unwrap();
+    let _primary = lab.primary();
+    assert!(!record.control.exists() && !record.data.exists());
+    assert_eq!(region_files(&lab), 2);
+}
