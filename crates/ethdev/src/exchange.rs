@@ -27,6 +27,29 @@ pub trait Exchange: Send + Sync + fmt::Debug {
     fn fetch(&self, key: &str) -> Result<Option<Handed>, Error>;
 }
 
+impl Exchange for eal::control::Control {
+    fn publish(&self, key: &str, handed: Handed) -> Result<(), Error> {
+        Ok(Self::publish(
+            self,
+            key,
+            &handed.payload,
+            handed.descriptors,
+        )?)
+    }
+
+    fn withdraw(&self, key: &str) {
+        Self::withdraw(self, key);
+    }
+
+    fn fetch(&self, key: &str) -> Result<Option<Handed>, Error> {
+        let fetched = Self::fetch(self, key)?;
+        Ok(fetched.map(|(payload, descriptors)| Handed {
+            payload,
+            descriptors,
+        }))
+    }
+}
+
 /// The key of a queue: `port/0/rx/3`.
 pub(crate) fn key(port: PortId, direction: Direction, queue: QueueId) -> String {
     format!("port/{port}/{direction}/{queue}")

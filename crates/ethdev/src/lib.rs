@@ -13,9 +13,10 @@
 //! | [`stats`] | what is counted |
 //! | [`flow`], [`rss`] | which flow a frame belongs to, its hash, and the table from hash to queue |
 //! | `table` | what the group knows of a port's queues: the zone `port.N.queues` |
+//! | `record` | what it knows of the port |
 //! | [`exchange`] | how descriptors travel |
 //! | [`queue`] | a queue in the hands of its thread |
-//! | [`port`], [`ports`] | one port, all ports |
+//! | [`port`], [`ports`] | one port: what it says, its queues, its life; all ports |
 //! | [`tx_buffer`] | packets that wait for a burst |
 //! | [`interfaces`] | the kernel's interfaces, for those who named none |
 //! | [`drivers`] | the drivers |
@@ -65,6 +66,7 @@ pub mod mac;
 pub mod port;
 pub mod ports;
 pub mod queue;
+mod record;
 pub mod rss;
 pub mod stats;
 mod table;

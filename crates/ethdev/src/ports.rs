@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use eal::ports::{PORTS_MAX, PortRecord};
-use eal::sync::Ordering;
+use eal::ports::PORTS_MAX;
 use eal::{Eal, ProcType, Region};
 
 use crate::args::DevArgs;
 use crate::driver::{Attach, Driver, PortId, Probe};
 use crate::drivers::DRIVERS;
 use crate::error::{Error, PortState};
-use crate::exchange::{Exchange, LocalExchange};
+use crate::exchange::Exchange;
 use crate::interfaces;
-use crate::mac::MacAddress;
 use crate::port::{Place, Port};
+use crate::record::Record;
 use crate::table::QueueTable;
 
 /// All ports of the group. A clone is another handle on the same ports.
@@ -38,7 +37,7 @@ impl Ports {
             eal.region(),
             eal.proc_type(),
             &eal.args().vdevs,
-            Arc::new(LocalExchange::default()),
+            Arc::new(eal.control()),
         )
     }
 
@@ -126,6 +125,13 @@ fn check_all(vdevs: &[String]) -> Result<Vec<(DevArgs, &'static dyn Driver)>, Er
     Ok(checked)
 }
 
+/// The records of the group, by port.
+fn records(region: &'static Region) -> impl Iterator<Item = (PortId, Record)> {
+    (0..)
+        .map(PortId)
+        .zip(region.port_records().iter().map(Record))
+}
+
 fn open_all(
     region: &'static Region,
     vdevs: &[String],
@@ -133,20 +139,17 @@ fn open_all(
 ) -> Result<Vec<Port>, Error> {
     let checked = check_all(vdevs)?;
     let all: Vec<DevArgs> = checked.iter().map(|(args, _)| args.clone()).collect();
-    for (id, record) in (0..).map(PortId).zip(region.port_records()) {
+    for (id, record) in records(region) {
         refuse_what_is_in_use(region, id, record, all.get(usize::from(id.0)))?;
     }
     let mut ports = Vec::with_capacity(checked.len());
-    for ((id, record), (args, driver)) in (0..).map(PortId).zip(region.port_records()).zip(checked)
-    {
-        let device = driver.probe(
-            &Probe {
-                region,
-                port: id,
-                vdevs: &all,
-            },
-            &args,
-        )?;
+    for ((id, record), (args, driver)) in records(region).zip(checked) {
+        let cx = Probe {
+            region,
+            port: id,
+            vdevs: &all,
+        };
+        let device = driver.probe(&cx, &args)?;
         let place = Place {
             id,
             region,
@@ -155,11 +158,8 @@ fn open_all(
         };
         ports.push(Port::announce(place, args, driver, device)?);
     }
-    for record in region.port_records().iter().skip(ports.len()) {
-        // Release: pairs with the Acquire in `join_all`, as any other state does.
-        record
-            .state
-            .store(PortState::Absent.number(), Ordering::Release);
+    for (_, record) in records(region).skip(ports.len()) {
+        record.set_state(PortState::Absent);
     }
     Ok(ports)
 }
@@ -168,20 +168,18 @@ fn open_all(
 fn refuse_what_is_in_use(
     region: &'static Region,
     id: PortId,
-    record: &PortRecord,
+    record: Record,
     ours: Option<&DevArgs>,
 ) -> Result<(), Error> {
-    if PortState::from_number(record.state.load(Ordering::Acquire)) == PortState::Absent {
+    if record.state() == PortState::Absent {
         return Ok(());
     }
-    let theirs = described(record);
+    let theirs = record.described();
     if ours.is_some_and(|ours| ours.to_string() == theirs) {
         return Ok(());
     }
-    match QueueTable::lookup(region, id)
-        .ok()
-        .and_then(|table| table.first_taken())
-    {
+    let table = QueueTable::lookup(region, id).ok();
+    match table.and_then(|table| table.first_taken()) {
         Some(Error::Taken { slot, pid, .. }) => Err(Error::InUse {
             port: id,
             theirs,
@@ -194,56 +192,33 @@ fn refuse_what_is_in_use(
 
 fn join_all(region: &'static Region, exchange: &Arc<dyn Exchange>) -> Result<Vec<Port>, Error> {
     let mut found = Vec::new();
-    for (id, record) in (0..).map(PortId).zip(region.port_records()) {
-        // Acquire: the rest of the record was written before. Pairs with the Release in `Port::set_state`.
-        if PortState::from_number(record.state.load(Ordering::Acquire)) == PortState::Absent {
-            break;
-        }
+    let there = records(region).take_while(|(_, record)| record.state() != PortState::Absent);
+    for (id, record) in there {
         let damaged = |error: Error| Error::Damaged {
             port: id,
             reason: error.to_string(),
         };
-        let args = DevArgs::parse(&described(record)).map_err(damaged)?;
+        let args = DevArgs::parse(&record.described()).map_err(damaged)?;
         let driver = args.check(DRIVERS).map_err(damaged)?;
         found.push((id, record, args, driver));
     }
     let all: Vec<DevArgs> = found.iter().map(|(.., args, _)| args.clone()).collect();
-    found
-        .into_iter()
-        .map(|(id, record, args, driver)| {
-            let mac = MacAddress::from_word(record.mac.load(Ordering::Relaxed));
-            let mtu = u16::try_from(record.mtu.load(Ordering::Relaxed)).unwrap_or(u16::MAX);
-            let device = driver.attach(
-                &Attach {
-                    region,
-                    port: id,
-                    vdevs: &all,
-                    mac,
-                    mtu,
-                },
-                &args,
-            )?;
-            Port::join(
-                Place {
-                    id,
-                    region,
-                    record,
-                    exchange: Arc::clone(exchange),
-                },
-                args,
-                driver,
-                device,
-            )
-        })
-        .collect()
-}
-
-/// What a record says that the user wrote.
-fn described(record: &PortRecord) -> String {
-    let (name, args) = (record.name.get(), record.args.get());
-    if args.is_empty() {
-        name
-    } else {
-        format!("{name},{args}")
-    }
+    let join = |(id, record, args, driver): (PortId, Record, DevArgs, &'static dyn Driver)| {
+        let cx = Attach {
+            region,
+            port: id,
+            vdevs: &all,
+            mac: record.mac(),
+            mtu: record.mtu(),
+        };
+        let device = driver.attach(&cx, &args)?;
+        let place = Place {
+            id,
+            region,
+            record,
+            exchange: Arc::clone(exchange),
+        };
+        Port::join(place, args, driver, device)
+    };
+    found.into_iter().map(join).collect()
 }

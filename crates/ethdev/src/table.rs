@@ -145,6 +145,24 @@ impl QueueTable {
         ))
     }
 
+    /// Starts a queue's counters and cursors over. For the primary, while nobody has the queue.
+    pub(crate) fn clear(&self, direction: Direction, queue: QueueId) {
+        self.counters(direction, queue).clear();
+        let record = self.record(direction, queue);
+        let cursors = [
+            &record.intent,
+            &record.producer,
+            &record.block,
+            &record.packet,
+            &record.offset,
+        ];
+        for cursor in cursors {
+            // Relaxed: the port's state is stored after this with Release.
+            cursor.store(0, Ordering::Relaxed);
+        }
+        self.set_up(direction, queue, None, 0);
+    }
+
     /// Takes a queue for `owner`, from nobody or from a dead owner.
     pub(crate) fn claim(
         &self,

@@ -1,0 +1,343 @@
+//! One port of the group, as this process sees it.
+//!
+//! The primary opens, configures, starts, stops and closes it; every process takes queues of it. What the others must know
+//! stands in the port's [record](crate::record) and in the [table](crate::table) of its queues.
+//!
+//! **If a process dies:** a secondary's queues are taken over; nothing else of the port is its business. When the primary
+//! dies record and table stay, queues go on, and the next primary that names the same port writes the record anew.
+
+mod lifecycle;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eal::sync::Ordering;
+use eal::{Owner, Region};
+
+use crate::args::DevArgs;
+use crate::driver::{Device, DeviceInfo, Direction, Driver, Link, PortId, QueueContext, QueueId};
+use crate::error::{Error, PortState};
+use crate::exchange::{Exchange, key};
+use crate::mac::MacAddress;
+use crate::queue::{RxQueue, TxQueue};
+use crate::record::Record;
+use crate::rss::{Reta, RssKey};
+use crate::stats::{PortStats, QueueStats};
+use crate::table::QueueTable;
+
+/// A port: its control plane, and where its queues are had.
+pub struct Port {
+    id: PortId,
+    args: DevArgs,
+    driver: &'static dyn Driver,
+    region: &'static Region,
+    record: Record,
+    table: QueueTable,
+    exchange: Arc<dyn Exchange>,
+    primary: bool,
+    control: Mutex<Control>,
+}
+
+/// What only one thread of the process handles at a time.
+struct Control {
+    device: Box<dyn Device>,
+    state: PortState,
+    rx_ready: Vec<bool>,
+    tx_ready: Vec<bool>,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("id", &self.id)
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a port lives.
+pub(crate) struct Place {
+    pub(crate) id: PortId,
+    pub(crate) region: &'static Region,
+    pub(crate) record: Record,
+    pub(crate) exchange: Arc<dyn Exchange>,
+}
+
+impl Port {
+    /// A port that this process, the primary, has opened: announces it to the group.
+    pub(crate) fn announce(
+        place: Place,
+        args: DevArgs,
+        driver: &'static dyn Driver,
+        device: Box<dyn Device>,
+    ) -> Result<Self, Error> {
+        let table = QueueTable::reserve(place.region, place.id)?;
+        place.record.describe(&args, driver.name());
+        place.record.set_info(&device.info());
+        place.record.set_state(PortState::Opened);
+        Ok(Self::new(place, args, driver, device, table, true))
+    }
+
+    /// A port that the primary has opened.
+    pub(crate) fn join(
+        place: Place,
+        args: DevArgs,
+        driver: &'static dyn Driver,
+        device: Box<dyn Device>,
+    ) -> Result<Self, Error> {
+        let table = QueueTable::lookup(place.region, place.id)?;
+        Ok(Self::new(place, args, driver, device, table, false))
+    }
+
+    fn new(
+        place: Place,
+        args: DevArgs,
+        driver: &'static dyn Driver,
+        device: Box<dyn Device>,
+        table: QueueTable,
+        primary: bool,
+    ) -> Self {
+        let Place {
+            id,
+            region,
+            record,
+            exchange,
+        } = place;
+        let control = Mutex::new(Control {
+            device,
+            state: PortState::Opened,
+            rx_ready: Vec::new(),
+            tx_ready: Vec::new(),
+        });
+        Self {
+            id,
+            args,
+            driver,
+            region,
+            record,
+            table,
+            exchange,
+            primary,
+            control,
+        }
+    }
+
+    /// The port's number.
+    pub const fn id(&self) -> PortId {
+        self.id
+    }
+
+    /// The port's name: `net_af_packet0`.
+    pub fn name(&self) -> &str {
+        self.args.name()
+    }
+
+    /// The driver's name: `net_af_packet`.
+    pub fn driver(&self) -> &'static str {
+        self.driver.name()
+    }
+
+    /// What the user wrote.
+    pub const fn args(&self) -> &DevArgs {
+        &self.args
+    }
+
+    /// How far the port has come.
+    pub fn state(&self) -> PortState {
+        self.record.state()
+    }
+
+    /// Address, limits and capabilities. In a secondary what may change is as the record says.
+    pub fn info(&self) -> DeviceInfo {
+        let mut info = self.control().device.info();
+        if !self.primary {
+            (info.mac, info.mtu) = (self.mac(), self.mtu());
+            info.capabilities = self.record.capabilities();
+        }
+        info
+    }
+
+    /// The port's address.
+    pub fn mac(&self) -> MacAddress {
+        self.record.mac()
+    }
+
+    /// The largest packet without the Ethernet header.
+    pub fn mtu(&self) -> u16 {
+        self.record.mtu()
+    }
+
+    /// The state of the wire: the primary asks the device, a secondary reads what the primary saw last.
+    pub fn link(&self) -> Link {
+        if !self.primary {
+            return self.record.link();
+        }
+        let link = self.control().device.link();
+        self.record.set_link(link);
+        link
+    }
+
+    /// Whether frames for other addresses are received too.
+    pub fn promiscuous(&self) -> bool {
+        self.record.promiscuous()
+    }
+
+    /// Queues configured in one direction.
+    pub fn queue_count(&self, direction: Direction) -> u16 {
+        self.record.queue_count(direction)
+    }
+
+    /// The key that spreads flows, as the primary configured it.
+    pub fn rss_key(&self) -> RssKey {
+        self.record.rss_key()
+    }
+
+    /// The redirection table.
+    pub fn reta(&self) -> Option<Reta<'static>> {
+        Reta::new(self.region.reta(usize::from(self.id.0)))
+    }
+
+    /// Takes an RX queue for the thread that owns the slot. Dropping it gives it back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] before the primary has started the port; [`Error::NoQueue`]; [`Error::Taken`] while somebody
+    /// living has it; [`Error::NoDescriptors`] when the primary hands out none.
+    pub fn rx_queue(&self, queue: QueueId, owner: Owner) -> Result<RxQueue, Error> {
+        let (cx, claim, handed) = self.take(Direction::Rx, queue, owner)?;
+        let device = self.control().device.rx_queue(cx, handed)?;
+        Ok(RxQueue::new(device, &cx, self.record.state_word(), claim))
+    }
+
+    /// Takes a TX queue for the thread that owns the slot. Dropping it gives it back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`rx_queue`](Self::rx_queue).
+    pub fn tx_queue(&self, queue: QueueId, owner: Owner) -> Result<TxQueue, Error> {
+        let (cx, claim, handed) = self.take(Direction::Tx, queue, owner)?;
+        let device = self.control().device.tx_queue(cx, handed)?;
+        Ok(TxQueue::new(device, &cx, self.record.state_word(), claim))
+    }
+
+    /// The counters of one queue. A queue that is not configured has counted nothing.
+    pub fn queue_stats(&self, direction: Direction, queue: QueueId) -> QueueStats {
+        if queue.0 < self.queue_count(direction) {
+            self.table.counters(direction, queue).read()
+        } else {
+            QueueStats::ZERO
+        }
+    }
+
+    /// Who drives a queue, as its record says; [`Owner::NONE`] for nobody.
+    pub fn queue_owner(&self, direction: Direction, queue: QueueId) -> Owner {
+        Owner::from_bits(
+            self.table
+                .record(direction, queue)
+                .owner
+                .load(Ordering::Acquire),
+        )
+    }
+
+    /// The counters of the port, summed over its queues.
+    pub fn stats(&self) -> PortStats {
+        let all = |direction| {
+            (0..self.queue_count(direction))
+                .map(move |queue| self.queue_stats(direction, QueueId(queue)))
+        };
+        PortStats::sum(all(Direction::Rx), all(Direction::Tx))
+    }
+
+    /// All counters by name: the sums as DPDK names them, those of each queue, and what the device itself counts.
+    pub fn xstats(&self) -> Vec<(String, u64)> {
+        let mut named = self.stats().named();
+        for (direction, queue) in self.queues() {
+            named.extend(self.queue_stats(direction, queue).named(direction, queue.0));
+        }
+        named.extend(
+            self.control()
+                .device
+                .stats()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        named
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        // A panic in a driver leaves at worst a port that refuses what is asked next.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queues(&self) -> impl Iterator<Item = (Direction, QueueId)> {
+        let of = |direction| {
+            (0..self.queue_count(direction)).map(move |queue| (direction, QueueId(queue)))
+        };
+        of(Direction::Rx).chain(of(Direction::Tx))
+    }
+
+    /// Claims a queue and gathers all that its driver gets.
+    #[expect(clippy::type_complexity, reason = "used twice, just above")]
+    fn take(
+        &self,
+        direction: Direction,
+        queue: QueueId,
+        owner: Owner,
+    ) -> Result<
+        (
+            QueueContext,
+            crate::table::Claim,
+            Option<crate::driver::Handed>,
+        ),
+        Error,
+    > {
+        let state = self.state();
+        if state != PortState::Started {
+            let remedy = if self.primary {
+                "start it first"
+            } else {
+                "wait until the primary has started it"
+            };
+            return Err(Error::WrongState {
+                port: self.id,
+                what: "hand out a queue",
+                state,
+                remedy,
+            });
+        }
+        let count = self.queue_count(direction);
+        if queue.0 >= count {
+            return Err(Error::NoQueue {
+                port: self.id,
+                direction,
+                queue,
+                count,
+            });
+        }
+        let claim = self.table.claim(direction, queue, owner)?;
+        let (pool, descriptors) = self.table.setup(direction, queue)?;
+        let handed = if !self.primary && self.driver.hands_descriptors() {
+            let handed = self.exchange.fetch(&key(self.id, direction, queue))?;
+            Some(handed.ok_or(Error::NoDescriptors {
+                port: self.id,
+                direction,
+                queue,
+            })?)
+        } else {
+            None
+        };
+        let cx = QueueContext {
+            region: self.region,
+            port: self.id,
+            queue,
+            direction,
+            record: self.table.record(direction, queue),
+            counters: self.table.counters(direction, queue),
+            pool,
+            descriptors,
+            owner,
+        };
+        Ok((cx, claim, handed))
+    }
+}
