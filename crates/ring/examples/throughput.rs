@@ -8,6 +8,7 @@
 //! ```
 
 use std::error::Error;
+use std::sync::Barrier;
 use std::time::Instant;
 use std::{env, hint, thread};
 
@@ -69,13 +70,16 @@ fn two_cores(
         .iter()
         .map(|owner| ring.producer(*owner))
         .collect::<Result<Vec<_>, _>>()?;
+    let both_pinned = Barrier::new(2);
     thread::scope(|threads| {
         let (first, last) = (cores[0], cores[cores.len() - 1]);
-        let sender = threads.spawn(move || {
+        let sender = threads.spawn(|| {
             pin(first);
+            both_pinned.wait();
             send(&mut producers, burst);
         });
         pin(last);
+        both_pinned.wait();
         let start = Instant::now();
         let sum = receive(&mut consumer, burst);
         let seconds = start.elapsed().as_secs_f64();

@@ -258,7 +258,7 @@ impl<'r> Ring<'r> {
     /// # Errors
     ///
     /// [`Error::Taken`] while a living owner has it, [`Error::NoLane`] when the slot has none,
-    /// [`Error::Damaged`] when its positions cannot be.
+    /// [`Error::Damaged`] when its positions cannot be; a tool that only looks may claim nothing.
     pub fn producer(&self, owner: Owner) -> Result<Producer<'r>, Error> {
         let slot = self.slot_of(owner)?;
         let number = if self.is_fan_in() { slot.index() } else { 0 };
@@ -335,6 +335,10 @@ impl<'r> Ring<'r> {
     }
 
     fn slot_of(&self, owner: Owner) -> Result<SlotId, Error> {
+        if !self.region.is_writable() {
+            let what = "claim an end of a ring";
+            return Err(eal::Error::ReadOnly { what }.into());
+        }
         owner.slot().ok_or_else(|| Error::Nobody {
             name: self.name.to_string(),
         })

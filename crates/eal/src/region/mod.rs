@@ -423,6 +423,11 @@ impl Region {
         }
     }
 
+    /// Whether this process may write the data part: not if it is a tool that only looks.
+    pub fn is_writable(&self) -> bool {
+        self.access != Access::Observer
+    }
+
     /// The slots of this process, kept from its other threads.
     pub(crate) fn places(&self, what: &'static str) -> Result<Places<'_>, Error> {
         if self.access == Access::Observer {

@@ -153,7 +153,7 @@ fn tell(ring: &Ring<'_>) {
 fn cases() -> ProptestConfig {
     ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(if cfg!(miri) { 12 } else { 3000 })
+        ..ProptestConfig::with_cases(3000)
     }
 }
 
@@ -161,6 +161,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
+    #[cfg_attr(miri, ignore = "bytes are changed under words: Miri knows atomics of one size only")]
     fn ring_with_changed_bytes_is_refused_or_works_within_bounds(fanned in any::<bool>(), changes in scribbles()) {
         let region = Region::anonymous(1 << 15).unwrap();
         let ring = if fanned { fan_in(&region, 3, 8, 16) } else { spsc(&region, 16) };
@@ -174,6 +175,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "bytes are changed under words: Miri knows atomics of one size only")]
     fn ends_survive_bytes_that_change_under_them(fanned in any::<bool>(), changes in scribbles()) {
         let region = Region::anonymous(1 << 15).unwrap();
         let ring = if fanned { fan_in(&region, 3, 8, 16) } else { spsc(&region, 16) };
