@@ -2,12 +2,14 @@
 //!
 //! | driver         | a port is                                   | queues                | privileges            |
 //! |----------------|---------------------------------------------|-----------------------|-----------------------|
+//! | `net_af_packet`| a kernel interface, by packet sockets       | `qpairs`              | primary: CAP_NET_RAW  |
 //! | `net_pcap`     | capture files, read and written             | a file each           | none                  |
 //! | `net_ring`     | rings in shared memory, to itself or a peer | 64                    | none                  |
 //! | `net_null`     | packets from nothing, and to nowhere        | 64                    | none                  |
 
 use crate::driver::Driver;
 
+pub mod af_packet;
 pub mod null;
 pub mod pcap;
 pub mod ring;
@@ -15,4 +17,4 @@ pub mod ring;
 /// Every driver, in the order in which `--help` lists them.
 ///
 /// A new driver is a folder beside the others and a line here.
-pub static DRIVERS: &[&dyn Driver] = &[&pcap::Pcap, &ring::RingPort, &null::Null];
+pub static DRIVERS: &[&dyn Driver] = &[&af_packet::AfPacket, &pcap::Pcap, &ring::RingPort, &null::Null];

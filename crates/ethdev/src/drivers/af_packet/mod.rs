@@ -1,0 +1,535 @@
+//! Ports on kernel interfaces by packet sockets (`AF_PACKET`): any interface, any kernel, one privilege.
+//!
+//! ```text
+//!           RX queue i                                    TX queue i
+//!  kernel:  packet socket, ring of version 3, fanout      packet socket bound to no protocol
+//!              | blocks, mapped by whoever polls             ^ sendmmsg
+//!  process: copied into buffers, tags put back            pieces of buffers, virtio_net_hdr first
+//! ```
+//!
+//! One socket a direction: the receive ring and sending have no lock in common, and a socket bound to no protocol is not
+//! looked at when frames arrive. The kernel still sees each packet: its stack should have no address on the
+//! interface, or answers too. See `docs/drivers.md`.
+//!
+//! **If a process dies:** the sockets live as long as anybody has a descriptor of them; every secondary that drives a queue
+//! has its own. Where in the ring to go on, the queue record says ([`blocks`]). Frames that the kernel has
+//! taken from a TX queue are copies, so that nothing of a pool lies in the kernel.
+
+mod blocks;
+mod options;
+mod rx;
+#[allow(unsafe_code, reason = "system calls and the ring they share")]
+mod sys;
+mod tx;
+mod vnet;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use eal::ports::QUEUES_MAX;
+use mbuf::{HEADROOM, Pool};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use self::options::{KEYS, Options, USAGE};
+use self::rx::{FIRST_SEGMENT_MIN, PacketRx};
+use self::sys::Geometry;
+use self::tx::PacketTx;
+use crate::args::{DevArgs, Key, PortConfig, did_you_mean, list};
+use crate::capabilities::Capabilities;
+use crate::driver::{
+    Attach, Device, DeviceInfo, Direction, Driver, Handed, Link, Probe, QueueContext, QueueId,
+    RxQueue, TxQueue,
+};
+use crate::error::Error;
+use crate::interfaces::interfaces;
+use crate::mac::MacAddress;
+
+const NAME: &str = "net_af_packet";
+
+/// Bytes that may be under way in the kernel from one TX queue, as it counts them: forty frames of 64 KiB, some thousand
+/// small ones.
+const SEND_ROOM: i32 = 4 << 20;
+
+/// First word of what a secondary is handed, one for each direction.
+const HANDED_RX: u32 = 0x4150_5231;
+const HANDED_TX: u32 = 0x4150_5431;
+
+const CAPABILITIES: Capabilities = Capabilities::RX_CHECKSUM
+    .union(Capabilities::TX_CHECKSUM)
+    .union(Capabilities::TX_GSO_TCP4)
+    .union(Capabilities::TX_GSO_TCP6)
+    .union(Capabilities::RX_SCATTER)
+    .union(Capabilities::TX_SCATTER)
+    .union(Capabilities::RSS_HASH)
+    .union(Capabilities::PROMISCUOUS)
+    .union(Capabilities::SET_MTU)
+    .union(Capabilities::SET_MAC);
+
+/// `net_af_packet`
+#[derive(Debug)]
+pub(super) struct AfPacket;
+
+impl Driver for AfPacket {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn usage(&self) -> &'static str {
+        USAGE
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        &KEYS
+    }
+
+    fn hands_descriptors(&self) -> bool {
+        true
+    }
+
+    fn probe(&self, _cx: &Probe<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
+        let options = Options::parse(args, self, queues_max())?;
+        let device = args.name().to_owned();
+        let control = sys::packet_socket().map_err(|source| match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Error::Privilege {
+                device: device.clone(),
+                what: "a packet socket",
+                capability: "CAP_NET_RAW",
+                capability_flag: "cap_net_raw",
+                source,
+            },
+            _ => Error::Kernel {
+                device: device.clone(),
+                what: "open a packet socket".into(),
+                source,
+            },
+        })?;
+        let index = name_to_index(&control, &options.interface)
+            .map_err(|_| no_interface(&device, &options.interface))?;
+        let (mac, ethernet) =
+            sys::interface_mac(control.as_fd(), &options.interface).map_err(|source| {
+                Error::Kernel {
+                    device: device.clone(),
+                    what: format!("read the address of {}", options.interface),
+                    source,
+                }
+            })?;
+        if !ethernet {
+            return Err(args.bad_value(
+                "iface",
+                "not an Ethernet interface; take one that has Ethernet addresses",
+            ));
+        }
+        if let Some(limit) = options.frame_limit() {
+            tracing::warn!(
+                "{device}: blocksz={} holds frames of up to {limit} bytes; longer ones, as hosts send them to be cut later, are dropped and counted",
+                options.geometry.block_len
+            );
+        }
+        let port = Port {
+            device,
+            options,
+            index,
+            mac,
+            mtu: 0,
+            control,
+            rx: Vec::new(),
+            tx: Vec::new(),
+            promiscuous: true,
+            spread: false,
+        };
+        if !port.link().up {
+            tracing::warn!(
+                "{}: {} is down; bring it up with `ip link set {} up`",
+                port.device,
+                port.options.interface,
+                port.options.interface
+            );
+        }
+        Ok(Box::new(port))
+    }
+
+    fn attach(&self, cx: &Attach<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
+        let options = Options::parse(args, self, queues_max())?;
+        let device = args.name().to_owned();
+        // Any socket can be asked for the state of an interface, and this one needs no privilege.
+        let control = socket_with(
+            AddressFamily::INET,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|source| Error::Kernel {
+            device: device.clone(),
+            what: "open a socket".into(),
+            source: source.into(),
+        })?;
+        Ok(Box::new(Port {
+            device,
+            options,
+            index: 0,
+            mac: cx.mac,
+            mtu: cx.mtu,
+            control,
+            rx: Vec::new(),
+            tx: Vec::new(),
+            promiscuous: true,
+            spread: false,
+        }))
+    }
+}
+
+fn queues_max() -> u16 {
+    u16::try_from(QUEUES_MAX).expect("64 queues")
+}
+
+/// An open port.
+#[derive(Debug)]
+struct Port {
+    device: String,
+    options: Options,
+    /// Of the interface; 0 in a secondary.
+    index: u32,
+    /// As it was when the port was opened: told when the interface is gone.
+    mac: MacAddress,
+    mtu: u16,
+    /// For questions about the interface: a packet socket in the primary; elsewhere any, then one that was handed over,
+    /// since that one knows the namespace.
+    control: OwnedFd,
+    /// Empty in a secondary.
+    rx: Vec<Option<OwnedFd>>,
+    tx: Vec<Option<OwnedFd>>,
+    promiscuous: bool,
+    /// Whether the RX sockets share frames among them already.
+    spread: bool,
+}
+
+impl Port {
+    fn kernel<'a>(&'a self, what: &'a str) -> impl Fn(io::Error) -> Error + 'a {
+        move |source| match source.raw_os_error() {
+            Some(libc::ENODEV | libc::ENXIO) => no_interface(&self.device, &self.options.interface),
+            Some(libc::EPERM | libc::EACCES) => Error::Privilege {
+                device: self.device.clone(),
+                what: "changing the interface",
+                capability: "CAP_NET_ADMIN",
+                capability_flag: "cap_net_admin",
+                source,
+            },
+            _ => Error::Kernel {
+                device: self.device.clone(),
+                what: format!("{what} {}", self.options.interface),
+                source,
+            },
+        }
+    }
+
+    fn open_rx(&self) -> Result<OwnedFd, Error> {
+        let geometry = self.options.geometry;
+        let open = || {
+            let fd = sys::packet_socket()?;
+            sys::set_rx_ring(fd.as_fd(), geometry)?;
+            sys::ignore_outgoing(fd.as_fd())?;
+            sys::drop_everything(fd.as_fd(), true)?;
+            sys::bind(fd.as_fd(), self.index, true)?;
+            if self.promiscuous {
+                sys::set_promiscuous(fd.as_fd(), self.index, true)?;
+            }
+            Ok::<_, io::Error>(fd)
+        };
+        open().map_err(|source| {
+            if source.raw_os_error() == Some(libc::ENOMEM) {
+                let what = format!(
+                    "get a receive ring of {} bytes (take a smaller framecnt=) on",
+                    geometry.len()
+                );
+                return self.kernel(&what)(source);
+            }
+            self.kernel("receive on")(source)
+        })
+    }
+
+    fn open_tx(&self) -> Result<OwnedFd, Error> {
+        let open = || {
+            let fd = sys::packet_socket()?;
+            sys::prepare_tx(fd.as_fd(), self.options.qdisc_bypass, SEND_ROOM)?;
+            sys::bind(fd.as_fd(), self.index, false)?;
+            Ok(fd)
+        };
+        open().map_err(self.kernel("send on"))
+    }
+
+    /// Has the kernel spread frames over the RX sockets, once.
+    fn spread(&mut self) -> Result<(), Error> {
+        let sockets: Vec<BorrowedFd<'_>> = self.rx.iter().flatten().map(AsFd::as_fd).collect();
+        if self.spread || sockets.len() < 2 {
+            return Ok(());
+        }
+        let mode = self.options.fanout;
+        let join = || {
+            let id = sys::fanout_create(sockets[0], mode)?;
+            sockets[1..]
+                .iter()
+                .try_for_each(|fd| sys::fanout_join(*fd, mode, id))
+        };
+        join().map_err(self.kernel("spread frames over the queues of"))?;
+        self.spread = true;
+        Ok(())
+    }
+
+    fn drop_everything(&self, on: bool) -> Result<(), Error> {
+        self.rx
+            .iter()
+            .flatten()
+            .try_for_each(|fd| sys::drop_everything(fd.as_fd(), on))
+            .map_err(self.kernel("filter what is received on"))
+    }
+
+    /// The descriptor and the words of what was handed over, if it is that.
+    fn unpack<const N: usize>(
+        &mut self,
+        cx: &QueueContext,
+        handed: Handed,
+        kind: u32,
+    ) -> Result<(OwnedFd, [u32; N]), Error> {
+        let bad = |reason: &str| Error::BadDescriptors {
+            port: cx.port,
+            direction: cx.direction,
+            queue: cx.queue,
+            reason: reason.into(),
+        };
+        let mut words = handed
+            .payload
+            .chunks_exact(4)
+            .map(|word| u32::from_le_bytes(word.try_into().expect("chunks of four")));
+        if words.next() != Some(kind) {
+            return Err(bad("its first word is another"));
+        }
+        let mut numbers = [0; N];
+        for number in &mut numbers {
+            *number = words.next().ok_or_else(|| bad("it is too short"))?;
+        }
+        let fd = handed
+            .descriptors
+            .into_iter()
+            .next()
+            .ok_or_else(|| bad("the descriptor is missing"))?;
+        let fits = if kind == HANDED_RX {
+            sys::is_rx_socket(fd.as_fd())
+        } else {
+            sys::is_tx_socket(fd.as_fd())
+        };
+        if !fits {
+            return Err(bad("the descriptor is no packet socket for this direction"));
+        }
+        if let Ok(known) = sys::duplicate(&fd) {
+            self.control = known;
+        }
+        Ok((fd, numbers))
+    }
+
+    fn own(&self, queue: QueueId, direction: Direction) -> Result<OwnedFd, Error> {
+        let sockets = if direction == Direction::Rx {
+            &self.rx
+        } else {
+            &self.tx
+        };
+        let socket = sockets.get(usize::from(queue.0)).and_then(Option::as_ref);
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        socket
+            .ok_or_else(absent)
+            .and_then(sys::duplicate)
+            .map_err(self.kernel("share a socket of"))
+    }
+}
+
+impl Device for Port {
+    fn info(&self) -> DeviceInfo {
+        let mtu = sys::interface_mtu(self.control.as_fd(), &self.options.interface);
+        DeviceInfo {
+            interface: Some(self.options.interface.clone()),
+            mac: sys::interface_mac(self.control.as_fd(), &self.options.interface)
+                .map_or(self.mac, |(mac, _)| mac),
+            mtu: mtu.map_or(self.mtu, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
+            max_rx_queues: self.options.queue_pairs.unwrap_or(queues_max()),
+            max_tx_queues: queues_max(),
+            default_descriptors: self.options.frame_count,
+            max_descriptors: self.options.frame_count.max(1 << 16),
+            capabilities: CAPABILITIES,
+            node: None,
+        }
+    }
+
+    fn configure(&mut self, rx: u16, tx: u16, config: &PortConfig) -> Result<(), Error> {
+        if let Some(mtu) = config.mtu {
+            self.set_mtu(mtu)?;
+        }
+        self.promiscuous = config.promiscuous.unwrap_or(self.promiscuous);
+        // Sockets of an earlier configuration go: their fanout group has other members.
+        self.rx = (0..rx).map(|_| None).collect();
+        self.tx = (0..tx).map(|_| None).collect();
+        self.spread = false;
+        Ok(())
+    }
+
+    fn rx_queue_setup(
+        &mut self,
+        queue: QueueId,
+        _descriptors: u32,
+        pool: Pool,
+    ) -> Result<(), Error> {
+        let room = usize::from(pool.data_room()).saturating_sub(usize::from(HEADROOM));
+        if room < FIRST_SEGMENT_MIN {
+            return Err(Error::PoolTooSmall {
+                pool: pool.name().to_string(),
+                room,
+                driver: NAME,
+                needed: FIRST_SEGMENT_MIN,
+                data_room: (FIRST_SEGMENT_MIN + usize::from(HEADROOM)).next_multiple_of(64),
+            });
+        }
+        let socket = self.open_rx()?;
+        if let Some(place) = self.rx.get_mut(usize::from(queue.0)) {
+            *place = Some(socket);
+        }
+        Ok(())
+    }
+
+    fn tx_queue_setup(&mut self, queue: QueueId, _descriptors: u32) -> Result<(), Error> {
+        let socket = self.open_tx()?;
+        if let Some(place) = self.tx.get_mut(usize::from(queue.0)) {
+            *place = Some(socket);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), Error> {
+        self.spread()?;
+        self.drop_everything(false)
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        self.drop_everything(true)
+    }
+
+    fn close(&mut self) {
+        self.rx.clear();
+        self.tx.clear();
+    }
+
+    fn link(&self) -> Link {
+        let flags =
+            sys::interface_flags(self.control.as_fd(), &self.options.interface).unwrap_or(0);
+        let both = libc::IFF_UP | libc::IFF_RUNNING;
+        Link {
+            up: flags & both == both,
+            ..Link::VIRTUAL
+        }
+    }
+
+    fn set_mtu(&mut self, mtu: u16) -> Result<(), Error> {
+        sys::set_interface_mtu(self.control.as_fd(), &self.options.interface, mtu)
+            .map_err(self.kernel("set the MTU of"))
+    }
+
+    fn set_mac(&mut self, mac: MacAddress) -> Result<(), Error> {
+        sys::set_interface_mac(self.control.as_fd(), &self.options.interface, mac)
+            .map_err(self.kernel("set the address of"))?;
+        self.mac = mac;
+        Ok(())
+    }
+
+    fn set_promiscuous(&mut self, on: bool) -> Result<(), Error> {
+        if on != self.promiscuous {
+            self.rx
+                .iter()
+                .flatten()
+                .try_for_each(|fd| sys::set_promiscuous(fd.as_fd(), self.index, on))
+                .map_err(self.kernel("change the mode of"))?;
+            self.promiscuous = on;
+        }
+        Ok(())
+    }
+
+    fn descriptors(&self, queue: QueueId, direction: Direction) -> Result<Option<Handed>, Error> {
+        let Geometry {
+            block_len,
+            block_count,
+            frame_len,
+            retire_ms,
+        } = self.options.geometry;
+        let words: &[u32] = match direction {
+            Direction::Rx => &[HANDED_RX, block_len, block_count, frame_len, retire_ms],
+            Direction::Tx => &[HANDED_TX],
+        };
+        let payload = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Ok(Some(Handed {
+            payload,
+            descriptors: vec![self.own(queue, direction)?],
+        }))
+    }
+
+    fn rx_queue(
+        &mut self,
+        cx: QueueContext,
+        handed: Option<Handed>,
+    ) -> Result<Box<dyn RxQueue>, Error> {
+        let (fd, geometry) = match handed {
+            None => (self.own(cx.queue, Direction::Rx)?, self.options.geometry),
+            Some(handed) => {
+                let (fd, [block_len, block_count, frame_len, retire_ms]) =
+                    self.unpack(&cx, handed, HANDED_RX)?;
+                (
+                    fd,
+                    Geometry {
+                        block_len,
+                        block_count,
+                        frame_len,
+                        retire_ms,
+                    },
+                )
+            }
+        };
+        let Some(pool) = cx.pool else {
+            return Err(self.kernel("receive without a pool on")(
+                io::ErrorKind::InvalidInput.into(),
+            ));
+        };
+        if !geometry.is_sound() {
+            return Err(Error::BadDescriptors {
+                port: cx.port,
+                direction: cx.direction,
+                queue: cx.queue,
+                reason: "no ring is cut so".into(),
+            });
+        }
+        let queue = PacketRx::open(fd, geometry, pool, &cx)
+            .map_err(self.kernel("map the receive ring of"))?;
+        Ok(Box::new(queue))
+    }
+
+    fn tx_queue(
+        &mut self,
+        cx: QueueContext,
+        handed: Option<Handed>,
+    ) -> Result<Box<dyn TxQueue>, Error> {
+        let fd = match handed {
+            None => self.own(cx.queue, Direction::Tx)?,
+            Some(handed) => self.unpack::<0>(&cx, handed, HANDED_TX)?.0,
+        };
+        Ok(Box::new(PacketTx::new(fd, cx.counters)))
+    }
+}
+
+/// The error for an interface that is not there, with those that are.
+fn no_interface(device: &str, interface: &str) -> Error {
+    let known = interfaces();
+    Error::NoInterface {
+        device: device.to_owned(),
+        interface: interface.to_owned(),
+        hint: did_you_mean(interface, known.iter().map(String::as_str)),
+        known: list(known.iter()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The receiving half of a queue: copies frames out of the ring into buffers.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use mbuf::{Burst, Lcore, Mbuf, Pool};
+
+use super::blocks::{BlockRing, Packet};
+use super::sys::{self, Geometry, VNET_HEADER_LEN};
+use super::vnet;
+use crate::driver::{QueueContext, RxQueue};
+use crate::stats::{DropReason, QueueCounters};
+
+/// Octets of the two link addresses, behind which a VLAN tag stands.
+const ADDRESSES_LEN: usize = 12;
+/// Octets of a VLAN tag.
+const TAG_LEN: usize = 4;
+/// Octets that the first buffer of a packet must take: addresses and tag go in as one.
+pub(super) const FIRST_SEGMENT_MIN: usize = 64;
+/// After so many bursts without a packet the kernel is asked once more what it dropped.
+const IDLE_POLLS: u32 = 1024;
+
+/// The receiving half of a queue.
+#[derive(Debug)]
+pub(super) struct PacketRx {
+    fd: OwnedFd,
+    ring: BlockRing,
+    pool: Pool,
+    counters: QueueCounters,
+    /// The second in which the kernel was last asked what it dropped, by the clock in the packets.
+    second: u32,
+    /// Bursts without a packet since the last one.
+    idle: u32,
+}
+
+impl PacketRx {
+    /// Goes on where the queue's last owner stopped.
+    pub(super) fn open(
+        fd: OwnedFd,
+        geometry: Geometry,
+        pool: Pool,
+        cx: &QueueContext,
+    ) -> io::Result<Self> {
+        let ring = BlockRing::open(fd.as_fd(), geometry, cx.record)?;
+        Ok(Self {
+            fd,
+            ring,
+            pool,
+            counters: cx.counters,
+            second: 0,
+            idle: 0,
+        })
+    }
+
+    /// Copies `packet`; `None` if there are no buffers, with all that were taken given back.
+    fn copy<'c>(&self, lcore: &'c Lcore, packet: &Packet) -> Option<Mbuf<'c>> {
+        let mapping = self.ring.mapping();
+        let mut mbuf = lcore.alloc(self.pool)?;
+        let mut from = packet.start;
+        let mut left = packet.len;
+        let room = mbuf.tailroom();
+        if let Some(tag) = packet.vlan.filter(|_| left >= ADDRESSES_LEN) {
+            let first = left.min(room.checked_sub(TAG_LEN)?);
+            let to = mbuf.append(first + TAG_LEN)?;
+            let (addresses, rest) = to.split_at_mut_checked(ADDRESSES_LEN)?;
+            let (place, rest) = rest.split_at_mut_checked(TAG_LEN)?;
+            place.copy_from_slice(&tag);
+            let copied =
+                mapping.copy_out(from, addresses) && mapping.copy_out(from + ADDRESSES_LEN, rest);
+            (from, left) = (from + first, left - first);
+            copied.then_some(())?;
+        } else {
+            let first = left.min(room);
+            mapping.copy_out(from, mbuf.append(first)?).then_some(())?;
+            (from, left) = (from + first, left - first);
+        }
+        while left > 0 {
+            let mut segment = lcore.alloc(self.pool)?;
+            let len = left.min(segment.tailroom());
+            // A pool that gives buffers without room would have us here for ever.
+            if len == 0 || !mapping.copy_out(from, segment.append(len)?) {
+                return None;
+            }
+            mbuf.append_segment(segment).ok()?;
+            (from, left) = (from + len, left - len);
+        }
+        let mut header = [0; VNET_HEADER_LEN];
+        if mapping.copy_out(packet.start - VNET_HEADER_LEN, &mut header) {
+            vnet::note(header, if packet.vlan.is_some() { 4 } else { 0 }, &mut mbuf);
+        }
+        if packet.hash != 0 {
+            mbuf.set_rss_hash(packet.hash);
+        }
+        Some(mbuf)
+    }
+
+    /// Asks the kernel what it dropped, and counts it.
+    fn count_missed(&mut self) {
+        if let Ok(missed) = sys::take_missed(self.fd.as_fd()) {
+            self.counters.missed(u64::from(missed));
+        }
+        let malformed = self.ring.take_malformed();
+        if malformed != 0 {
+            self.counters.dropped(DropReason::Malformed, malformed);
+        }
+    }
+}
+
+impl RxQueue for PacketRx {
+    fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
+        let before = burst.len();
+        let mut looked = 0;
+        // Packets that are dropped count too: a burst ends.
+        let most = burst.room();
+        while looked < most {
+            let Some(packet) = self.ring.next() else {
+                break;
+            };
+            looked += 1;
+            if packet.second != self.second {
+                self.second = packet.second;
+                self.count_missed();
+            }
+            if packet.outgoing {
+                // What the kernel let through although it was asked not to: nobody sent it to us.
+            } else if !packet.whole {
+                self.counters.dropped(DropReason::TooLong, 1);
+            } else if let Some(mbuf) = self.copy(lcore, &packet) {
+                // There is room: `looked` is below it.
+                let _ = burst.push(mbuf);
+            } else {
+                self.counters.dropped(DropReason::NoBuffer, 1);
+            }
+            // Last: whoever dies before this leaves the packet to the successor.
+            self.ring.pass(&packet);
+        }
+        if looked > 0 {
+            self.idle = 0;
+        } else if self.idle < IDLE_POLLS {
+            self.idle += 1;
+            if self.idle == IDLE_POLLS {
+                self.count_missed();
+            }
+        }
+        burst.len() - before
+    }
+}
