@@ -70,9 +70,9 @@ fn two_cores(
         .iter()
         .map(|owner| ring.producer(*owner))
         .collect::<Result<Vec<_>, _>>()?;
+    let (first, last) = (cores[0], cores[cores.len() - 1]);
     let both_pinned = Barrier::new(2);
     thread::scope(|threads| {
-        let (first, last) = (cores[0], cores[cores.len() - 1]);
         let sender = threads.spawn(|| {
             pin(first);
             both_pinned.wait();
