@@ -1,59 +1,103 @@
 //! The environment of a process, assembled: arguments, cores, role, region, control socket.
+//!
+//! ```no_run
+//! use eal::{Eal, EalArgs};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (args, _ours) = EalArgs::parse(std::env::args())?;
+//! let eal = Eal::init(args)?;
+//! eal.pin_main()?;
+//! let workers: Result<Vec<_>, _> =
+//!     eal.worker_lcores().into_iter().map(|lcore| eal.launch(lcore, move || lcore)).collect();
+//! for worker in workers? {
+//!     println!("lcore {} is done", worker.wait()?);
+//! }
+//! eal.cleanup()?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use crate::args::EalArgs;
-use crate::control::{Control, Handed};
+use crate::control::{Control, Handed, Server};
 use crate::core::{LcoreId, LcoreMap, available_cpus};
 use crate::error::Error;
 use crate::launch::{LcoreHandle, Lcores};
 use crate::process::{ProcType, Slot};
-use crate::region::Region;
+use crate::region::{Joined, Region, RegionConfig};
+
+/// How long a secondary waits in silence before it says that it waits.
+const SILENT_FOR: Duration = Duration::from_secs(2);
 
 /// What a program gets from [`Eal::init`] and gives back with [`Eal::cleanup`].
 ///
-/// All but `cleanup` take `&self`, so that threads may share it in an `Arc`.
+/// All but `cleanup` take `&self`, so that threads may share it in an `Arc`. Dropping it does what
+/// `cleanup` does, without a word if that fails.
 #[derive(Debug)]
 pub struct Eal {
     args: EalArgs,
-    proc_type: ProcType,
     region: &'static Region,
     lcores: Lcores,
     control: Control,
+    /// The primary's, until it leaves.
+    server: Mutex<Option<Server>>,
+    left: AtomicBool,
 }
 
 impl Eal {
     /// Places the lcores, finds the role, and creates or joins the group.
     ///
+    /// `--proc-type=auto` becomes the primary if there is none. A secondary joins a group whose
+    /// primary has died too, and waits for one that is not there as long as `--wait` says. The
+    /// region stays mapped until the process ends.
+    ///
     /// # Errors
     ///
-    /// Says what is missing, and how to get it.
+    /// Says what is missing or who is in the way, and what to do about it: [`Error::NoGroup`],
+    /// [`Error::SecondPrimary`], [`Error::NoLcore`] for a main lcore that is not there, and more.
     pub fn init(args: EalArgs) -> Result<Self, Error> {
         for notice in &args.notices {
             info!("{notice}");
         }
         let available = available_cpus().map_err(|source| Error::Cpus { source })?;
         let map = args.lcores.place(&available);
+        let described = map.describe(available.len());
         let main = args.main_lcore.or(map.first()).unwrap_or(LcoreId(0));
-        info!("{}", map.describe(available.len()));
         let lcores = Lcores::new(map, main)?;
-        let len = usize::try_from(args.memory_bytes()).unwrap_or(usize::MAX);
-        let region = Box::leak(Box::new(Region::anonymous(len)?));
-        let proc_type = ProcType::Primary;
+        info!("{described}");
+        let region = join(&args)?;
+        // In private memory there is no directory and nobody else.
+        let (control, server) = match region.directory() {
+            None => (Control::alone(), None),
+            Some(directory) if region.is_primary() => match Control::serve(directory.path()) {
+                Ok((control, server)) => (control, Some(server)),
+                Err(error) => {
+                    // The error that is told is the first one.
+                    let _ = region.leave();
+                    return Err(error);
+                }
+            },
+            Some(directory) => (Control::ask(directory.path(), &args.prefix)?, None),
+        };
         Ok(Self {
             args,
-            proc_type,
-            region,
+            region: Box::leak(Box::new(region)),
             lcores,
-            control: Control::alone(),
+            control,
+            server: Mutex::new(server),
+            left: AtomicBool::new(false),
         })
     }
 
     /// The role of this process: primary or secondary.
     pub fn proc_type(&self) -> ProcType {
-        self.proc_type
+        self.region.proc_type()
     }
 
     /// The memory that the group shares. It stays mapped until the process ends.
@@ -147,13 +191,83 @@ impl Eal {
         self.control.fetch(key)
     }
 
-    /// Leaves the group; the last process out removes its files.
+    /// Leaves the group. A primary in whose group nobody else lives removes the group's files;
+    /// otherwise they stay for those who live and for the next primary.
     ///
     /// # Errors
     ///
     /// What could not be removed.
     pub fn cleanup(self) -> Result<(), Error> {
-        self.control.clear();
-        Ok(())
+        self.leave()
     }
+
+    /// What `cleanup` and dropping do. The second time nothing: the place may be another's by then.
+    fn leave(&self) -> Result<(), Error> {
+        if self.left.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.control.clear();
+        // The socket goes before the lock does: afterwards its place is the next primary's.
+        let stopped = server.map_or(Ok(()), |mut server| server.stop());
+        self.region.leave()?;
+        stopped
+    }
+}
+
+impl Drop for Eal {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `cleanup`.
+        let _ = self.leave();
+    }
+}
+
+/// Gets the region in the role that the arguments ask for.
+fn join(args: &EalArgs) -> Result<Region, Error> {
+    let data_len = usize::try_from(args.memory_bytes()).unwrap_or(usize::MAX);
+    if args.in_memory {
+        return Region::anonymous(data_len);
+    }
+    let wait = Duration::from_secs(args.wait_seconds.into());
+    let mut config = RegionConfig {
+        runtime_dir: args.runtime_dir.clone(),
+        prefix: args.prefix.clone(),
+        group: args.group.clone(),
+        proc_type: args.proc_type,
+        data_len,
+        huge: args.huge,
+        huge_dir: args.huge_dir.clone(),
+        program: args.program_name().to_owned(),
+        wait: wait.min(SILENT_FOR),
+    };
+    let started = Instant::now();
+    let joined = match Region::join(&config) {
+        Err(Error::NoGroup { .. }) if wait > SILENT_FOR => {
+            info!(
+                "no group {:?} yet; waiting up to {} s for its primary \
+                 (--proc-type=primary --file-prefix={})",
+                args.prefix, args.wait_seconds, args.prefix
+            );
+            config.wait = wait.saturating_sub(started.elapsed());
+            Region::join(&config)
+        }
+        outcome => outcome,
+    };
+    let (region, joined) = joined?;
+    let place = region
+        .directory()
+        .map(|directory| directory.path().display().to_string());
+    let place = place.unwrap_or_default();
+    let size = region.info();
+    let (mb, backing) = (size.data_len >> 20, size.backing);
+    match joined {
+        Joined::Created => info!("primary of a new group in {place}: {mb} MB on {backing}"),
+        Joined::Adopted => info!("primary of the group in {place}, as it was left by the last one"),
+        Joined::Attached => info!("secondary of the group in {place}: {mb} MB on {backing}"),
+    }
+    Ok(region)
 }

@@ -155,6 +155,11 @@ impl EalArgs {
         help::HELP
     }
 
+    /// The last part of the program's name, which is what `forebay list` shows.
+    pub fn program_name(&self) -> &str {
+        self.program.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The size of the region to create, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         let by_node = || {

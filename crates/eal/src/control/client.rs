@@ -156,10 +156,9 @@ impl Client {
             _ => Error::Io {
                 what: "reach the primary at",
                 path,
-                source: error.raw_os_error().map_or_else(
-                    || error.kind().into(),
-                    |code| io::Error::from_raw_os_error(code),
-                ),
+                source: error
+                    .raw_os_error()
+                    .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error),
             },
         }
     }

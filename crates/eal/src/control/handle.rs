@@ -1,6 +1,7 @@
 //! One end of the control socket, whichever this process has.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,10 +31,16 @@ impl Control {
         Self(End::Primary(Arc::default()))
     }
 
-    /// For the primary, and the thread that answers the others. `gid`: the Unix group that may
-    /// ask. Only for who holds the primary's lock.
-    pub(crate) fn serve(dir: &Path, gid: Option<u32>) -> Result<(Self, Server), Error> {
+    /// For the primary, and the thread that answers the others: whoever may enter the directory.
+    /// Only for who holds the primary's lock.
+    pub(crate) fn serve(dir: &Path) -> Result<(Self, Server), Error> {
         let table = Arc::new(Table::default());
+        let found = dir.metadata().map_err(|source| Error::Io {
+            what: "look at the directory",
+            path: dir.to_owned(),
+            source,
+        })?;
+        let gid = (found.mode() & 0o070 != 0).then(|| found.gid());
         let server = Server::start(dir, gid, Arc::clone(&table))?;
         Ok((Self(End::Primary(table)), server))
     }

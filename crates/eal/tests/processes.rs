@@ -1,0 +1,507 @@
+//! Groups of real processes: this test program, started again in another role.
+//!
+//! A child is told its part in the environment, says what it sees line by line, and waits for a
+//! line before it goes on.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use eal::{Eal, EalArgs, Error, LcoreId, ProcType, ZoneKind};
+
+const PART: &str = "FOREBAY_EAL_TEST_PART";
+const DIR: &str = "FOREBAY_EAL_TEST_DIR";
+const ARGS: &str = "FOREBAY_EAL_TEST_ARGS";
+/// Marks the lines that a child means for us, among those of the test harness.
+const MARK: &str = "child: ";
+
+/// A directory for the group of one test. Takes the group's memory away at the end, whoever died.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let record = std::fs::read_to_string(self.path().join("lab/region")).unwrap_or_default();
+        for path in record.lines().filter_map(|line| line.split_once(" /")) {
+            let _ = std::fs::remove_file(format!("/{}", path.1));
+        }
+    }
+}
+
+/// Another process of the group.
+struct Actor {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Actor {
+    fn start(part: &str, dir: &Path, args: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "the_part_of_a_child",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(PART, part)
+            .env(DIR, dir)
+            .env(ARGS, args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self {
+            child,
+            stdin,
+            stdout,
+        }
+    }
+
+    /// The next line that the child means for us.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(
+                self.stdout.read_line(&mut line).unwrap(),
+                0,
+                "the child said nothing more"
+            );
+            // The harness does not end its own line before the test says something.
+            if let Some((_, said)) = line.trim_end().split_once(MARK) {
+                return said.to_owned();
+            }
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.stdin.write_all(b"\n").unwrap();
+    }
+
+    fn finish(mut self) {
+        self.go_on();
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(line: &str) {
+    println!("{MARK}{line}");
+}
+
+fn pause() {
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// An environment for the group `lab` below `dir`.
+fn join(dir: &Path, args: &str) -> Result<Eal, Error> {
+    let dir = dir.display();
+    let line = format!("test --no-huge -m 4 --file-prefix=lab --runtime-dir={dir} {args}");
+    Eal::init(
+        EalArgs::parse(line.split_whitespace().map(str::to_owned))
+            .unwrap()
+            .0,
+    )
+}
+
+const SECONDARY: &str = "--proc-type=secondary";
+const AUTO: &str = "--proc-type=auto";
+
+fn refused(outcome: Result<Eal, Error>) -> String {
+    match outcome {
+        Ok(eal) => panic!("it joined as {}", eal.proc_type()),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn memory_file(content: &str) -> OwnedFd {
+    let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    File::from(file.try_clone().unwrap())
+        .write_all(content.as_bytes())
+        .unwrap();
+    file
+}
+
+#[test]
+fn the_part_of_a_child() {
+    let Ok(part) = std::env::var(PART) else {
+        return;
+    };
+    let dir = std::env::var(DIR).unwrap();
+    let eal = join(Path::new(&dir), &std::env::var(ARGS).unwrap());
+    let eal = match eal {
+        Ok(eal) => eal,
+        Err(error) => {
+            say(&format!("error {error}"));
+            return;
+        }
+    };
+    say(&format!("joined {}", eal.proc_type()));
+    let mut slot = None;
+    match part.as_str() {
+        // Hands out a memory file and a socket, and hears what comes in by the socket.
+        "publisher" => {
+            let (ours, theirs) = UnixDatagram::pair().unwrap();
+            let descriptors = vec![memory_file("from the primary"), theirs.into()];
+            eal.publish("port/0/rx/1", b"queue 1", descriptors).unwrap();
+            eal.region()
+                .reserve(ZoneKind::Plain, "first", 64, 64, None)
+                .unwrap();
+            say("published");
+            let mut heard = [0; 32];
+            let len = ours.recv(&mut heard).unwrap();
+            say(std::str::from_utf8(&heard[..len]).unwrap());
+        }
+        "member" => {
+            let claimed = slot.insert(eal.claim_slot("member").unwrap());
+            say(&format!("slot {}", claimed.id()));
+        }
+        // Asks for a key once for each line.
+        "asker" => loop {
+            pause();
+            match eal.fetch("port/0/rx/1") {
+                Ok(Some((payload, descriptors))) => {
+                    let payload = String::from_utf8(payload).unwrap();
+                    say(&format!("got {payload} and {}", descriptors.len()));
+                }
+                Ok(None) => say("nothing"),
+                Err(error) => {
+                    say(&format!("error {error}"));
+                    break;
+                }
+            }
+        },
+        _ => {}
+    }
+    pause();
+    drop(slot);
+    eal.cleanup().unwrap();
+}
+
+#[test]
+fn a_memory_file_and_a_socket_cross_processes() {
+    let dir = Place::new();
+    let mut primary = Actor::start("publisher", dir.path(), "");
+    assert_eq!(primary.hear(), "joined PRIMARY");
+    assert_eq!(primary.hear(), "published");
+    let eal = join(dir.path(), SECONDARY).unwrap();
+    assert_eq!(eal.proc_type(), ProcType::Secondary);
+    let (payload, mut descriptors) = eal.fetch("port/0/rx/1").unwrap().unwrap();
+    assert_eq!(
+        (payload.as_slice(), descriptors.len()),
+        (&b"queue 1"[..], 2)
+    );
+    let socket = UnixDatagram::from(descriptors.pop().unwrap());
+    let mut memory = File::from(descriptors.pop().unwrap());
+    let mut content = String::new();
+    memory.rewind().unwrap();
+    memory.read_to_string(&mut content).unwrap();
+    assert_eq!(content, "from the primary");
+    socket.send(b"from the secondary").unwrap();
+    assert_eq!(primary.hear(), "from the secondary");
+    assert!(eal.fetch("port/7").unwrap().is_none());
+    let error = eal.publish("k", b"", Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::NotPrimary { .. }), "{error}");
+    eal.cleanup().unwrap();
+    primary.finish();
+}
+
+#[test]
+fn a_secondary_outlives_its_primary_and_finds_the_next() {
+    let dir = Place::new();
+    let mut primary = Actor::start("publisher", dir.path(), "");
+    assert_eq!(
+        (primary.hear().as_str(), primary.hear().as_str()),
+        ("joined PRIMARY", "published")
+    );
+    let eal = join(dir.path(), SECONDARY).unwrap();
+    assert!(eal.fetch("port/0/rx/1").unwrap().is_some());
+    primary.kill();
+    let started = Instant::now();
+    let gone = eal.fetch("port/0/rx/1").unwrap_err();
+    assert!(matches!(gone, Error::PrimaryGone { .. }), "{gone}");
+    assert!(
+        gone.to_string()
+            .contains("--proc-type=primary --file-prefix=lab"),
+        "{gone}"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    // What is shared is still there, also for somebody new.
+    assert!(eal.region().lookup(ZoneKind::Plain, "first").is_ok());
+    let mut late = Actor::start("member", dir.path(), SECONDARY);
+    assert_eq!(late.hear(), "joined SECONDARY");
+    assert!(late.hear().starts_with("slot "));
+    // The next primary takes the group over as it is, and the socket with it.
+    let next = join(dir.path(), AUTO).unwrap();
+    assert_eq!(next.proc_type(), ProcType::Primary);
+    assert!(next.region().lookup(ZoneKind::Plain, "first").is_ok());
+    next.publish("port/0/rx/1", b"anew", vec![memory_file("x")])
+        .unwrap();
+    assert_eq!(eal.fetch("port/0/rx/1").unwrap().unwrap().0, b"anew");
+    assert_eq!(next.fetch("port/0/rx/1").unwrap().unwrap().0, b"anew");
+    next.withdraw("port/0/rx/1");
+    assert!(eal.fetch("port/0/rx/1").unwrap().is_none());
+    late.finish();
+    next.cleanup().unwrap();
+    eal.cleanup().unwrap();
+}
+
+#[test]
+fn a_stopped_primary_is_given_up_after_two_seconds() {
+    let dir = Place::new();
+    let mut primary = Actor::start("publisher", dir.path(), "");
+    assert_eq!(
+        (primary.hear().as_str(), primary.hear().as_str()),
+        ("joined PRIMARY", "published")
+    );
+    let eal = join(dir.path(), SECONDARY).unwrap();
+    let pid = rustix::process::Pid::from_child(&primary.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    // The signal is sent; this waits until all threads have stopped.
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED).unwrap();
+    let started = Instant::now();
+    let error = eal.fetch("port/0/rx/1").unwrap_err();
+    assert!(matches!(error, Error::PrimaryDeaf { .. }), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert!(eal.fetch("port/0/rx/1").unwrap().is_some());
+}
+
+#[test]
+fn a_second_primary_is_refused_and_the_first_is_named() {
+    let dir = Place::new();
+    let mut primary = Actor::start("member", dir.path(), "");
+    assert_eq!(primary.hear(), "joined PRIMARY");
+    assert!(primary.hear().starts_with("slot "));
+    let why = refused(join(dir.path(), ""));
+    assert!(
+        why.contains(&format!("process {}", primary.child.id())),
+        "{why}"
+    );
+    assert!(
+        why.contains("\"lab\"") && why.contains("--file-prefix"),
+        "{why}"
+    );
+    // The refusal has left the first one as it was.
+    assert_eq!(
+        join(dir.path(), AUTO).unwrap().proc_type(),
+        ProcType::Secondary
+    );
+    primary.finish();
+}
+
+#[test]
+fn auto_is_primary_where_there_is_none_and_secondary_where_there_is_one() {
+    let dir = Place::new();
+    let mut first = Actor::start("member", dir.path(), AUTO);
+    assert_eq!(first.hear(), "joined PRIMARY");
+    let slot = first.hear();
+    let mut second = Actor::start("member", dir.path(), AUTO);
+    assert_eq!(second.hear(), "joined SECONDARY");
+    assert_ne!(second.hear(), slot);
+    second.finish();
+    first.finish();
+}
+
+#[test]
+fn a_secondary_without_a_group_is_told_how_to_start_one() {
+    let dir = Place::new();
+    let started = Instant::now();
+    let why = refused(join(dir.path(), SECONDARY));
+    assert!(
+        why.contains("\"lab\"") && why.contains("--proc-type=primary"),
+        "{why}"
+    );
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+    let started = Instant::now();
+    refused(join(dir.path(), "--proc-type=secondary --wait 1"));
+    let waited = started.elapsed();
+    assert!(
+        waited >= Duration::from_secs(1) && waited < Duration::from_secs(2),
+        "{waited:?}"
+    );
+    // It has left nothing behind.
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_waiting_secondary_joins_as_soon_as_there_is_a_primary() {
+    let dir = Place::new();
+    let mut waiting = Actor::start("asker", dir.path(), "--proc-type=secondary --wait 20");
+    std::thread::sleep(Duration::from_millis(300));
+    let primary = join(dir.path(), "").unwrap();
+    let started = Instant::now();
+    assert_eq!(waiting.hear(), "joined SECONDARY");
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    waiting.go_on();
+    assert_eq!(waiting.hear(), "nothing");
+    primary
+        .publish(
+            "port/0/rx/1",
+            b"p",
+            vec![memory_file("x"), memory_file("y")],
+        )
+        .unwrap();
+    waiting.go_on();
+    assert_eq!(waiting.hear(), "got p and 2");
+    primary.cleanup().unwrap();
+    waiting.go_on();
+    assert!(
+        waiting
+            .hear()
+            .starts_with("error no primary answers for the group \"lab\"")
+    );
+    waiting.finish();
+}
+
+#[test]
+fn many_secondaries_race_a_primary_and_all_join() {
+    let dir = Place::new();
+    let mut waiting: Vec<Actor> = (0..6)
+        .map(|_| Actor::start("member", dir.path(), "--proc-type=secondary --wait 20"))
+        .collect();
+    let mut primary = Actor::start("member", dir.path(), "");
+    assert_eq!(primary.hear(), "joined PRIMARY");
+    let mut slots = vec![primary.hear()];
+    for secondary in &mut waiting {
+        assert_eq!(secondary.hear(), "joined SECONDARY");
+        slots.push(secondary.hear());
+    }
+    slots.sort();
+    slots.dedup();
+    assert_eq!(slots.len(), 7, "{slots:?}");
+    waiting.into_iter().for_each(Actor::finish);
+    primary.finish();
+}
+
+#[test]
+fn of_several_that_race_to_be_primary_one_is() {
+    let dir = Place::new();
+    let mut actors: Vec<Actor> = (0..4)
+        .map(|_| Actor::start("member", dir.path(), AUTO))
+        .collect();
+    let mut roles: Vec<String> = actors.iter_mut().map(Actor::hear).collect();
+    roles.sort();
+    assert_eq!(roles[0], "joined PRIMARY", "{roles:?}");
+    assert!(
+        roles[1..].iter().all(|role| role == "joined SECONDARY"),
+        "{roles:?}"
+    );
+    actors.into_iter().for_each(Actor::finish);
+}
+
+#[test]
+fn the_last_one_out_removes_the_files() {
+    let dir = Place::new();
+    let left = || dir.path().read_dir().unwrap().count();
+    let primary = join(dir.path(), "").unwrap();
+    assert_eq!(left(), 1);
+    primary.cleanup().unwrap();
+    assert_eq!(left(), 0);
+    // Dropping does the same.
+    drop(join(dir.path(), AUTO).unwrap());
+    assert_eq!(left(), 0);
+    // While somebody lives, they stay.
+    let mut primary = Actor::start("member", dir.path(), "");
+    assert_eq!(primary.hear(), "joined PRIMARY");
+    let mut secondary = Actor::start("member", dir.path(), SECONDARY);
+    assert_eq!(secondary.hear(), "joined SECONDARY");
+    primary.finish();
+    assert_eq!(left(), 1);
+    let mut late = Actor::start("member", dir.path(), SECONDARY);
+    assert_eq!(late.hear(), "joined SECONDARY");
+    late.finish();
+    secondary.finish();
+    // A region outlives even the last secondary; the next primary starts afresh and tidies up.
+    assert_eq!(left(), 1);
+    let mut primary = Actor::start("member", dir.path(), AUTO);
+    assert_eq!(primary.hear(), "joined PRIMARY");
+    primary.finish();
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn a_group_in_private_memory_leaves_no_file_and_answers_itself() {
+    let dir = Place::new();
+    let eal = join(dir.path(), "--in-memory -l 0-1").unwrap();
+    assert_eq!(eal.proc_type(), ProcType::Primary);
+    eal.publish("k", b"v", vec![memory_file("x")]).unwrap();
+    assert_eq!(eal.fetch("k").unwrap().unwrap().0, b"v");
+    let eal = std::sync::Arc::new(eal);
+    let shared = std::sync::Arc::clone(&eal);
+    let worker = eal
+        .launch(LcoreId(1), move || {
+            shared.claim_slot("worker").unwrap().id()
+        })
+        .unwrap();
+    let slot = worker.wait().unwrap();
+    assert_eq!(eal.claim_slot("main").unwrap().id(), slot);
+    assert_eq!(eal.worker_lcores(), [LcoreId(1)]);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_with_a_long_path_serves_as_well() {
+    let dir = Place::new();
+    let long = dir.path().join("d".repeat(120)).join("e".repeat(120));
+    std::fs::create_dir_all(&long).unwrap();
+    let primary = join(&long, "").unwrap();
+    primary.publish("k", b"v", Vec::new()).unwrap();
+    let mut asker = Actor::start("asker", &long, SECONDARY);
+    assert_eq!(asker.hear(), "joined SECONDARY");
+    asker.go_on();
+    assert_eq!(asker.hear(), "nothing");
+    drop(asker);
+    primary.cleanup().unwrap();
+}
+
+#[test]
+fn a_main_lcore_that_is_not_there_is_refused() {
+    let dir = Place::new();
+    let why = refused(join(dir.path(), "--main-lcore 900"));
+    assert!(why.contains("lcore 900 is not among"), "{why}");
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}
