@@ -78,30 +78,47 @@ impl<'r> Limit<'r> {
 
     /// How many items may be added before the next look.
     fn grant(&mut self, wanted: u32) -> u32 {
-        let share = (self.limit / saturated(self.tails.len()).max(1)).max(CREDIT_MIN);
-        let free = u64::from(self.limit).saturating_sub(self.total());
-        u32::try_from(free)
-            .unwrap_or(u32::MAX)
-            .min(share.max(wanted))
+        let share = self.limit / saturated(self.tails.len()).max(1);
+        let credit = share.max(CREDIT_MIN).max(wanted);
+        // What was seen of the heads may do: they have only grown since, and each is a line
+        // of its own to fetch.
+        let mut free = self.free();
+        if free < credit {
+            self.look();
+            free = self.free();
+        }
+        free.min(credit)
     }
 
-    /// How many items wait in all lanes.
-    fn total(&mut self) -> u64 {
-        let mut total = 0;
+    /// What is missing to the limit, with the heads as last seen: no more than there is.
+    fn free(&self) -> u32 {
+        let lanes = self.tails.iter().zip(&self.heads_seen);
+        let filled = lanes.map(|(tail, head_seen)| {
+            // Relaxed: the sum is soft anyhow, and no item is read on its word.
+            let filled = distance(*head_seen, tail.load(Ordering::Relaxed));
+            // More than fits: the consumer has gone on since.
+            u64::from(filled.min(self.lane_size))
+        });
+        let total: u64 = filled.sum();
+        saturated(usize::try_from(u64::from(self.limit).saturating_sub(total)).unwrap_or(0))
+    }
+
+    /// Looks how far the consumer is in the lanes that are not known to be empty.
+    fn look(&mut self) {
         let lanes = self.tails.iter().zip(self.heads).zip(&mut self.heads_seen);
         for ((tail, head), head_seen) in lanes {
-            // Relaxed: the sum is soft anyhow, and no item is read on its word.
-            let tail = tail.load(Ordering::Relaxed);
-            if tail != *head_seen {
-                *head_seen = head.0.load(Ordering::Relaxed);
+            // Relaxed: as in `free`.
+            if tail.load(Ordering::Relaxed) == *head_seen {
+                continue;
             }
-            let filled = distance(*head_seen, tail);
-            // More than fits: the head has passed the tail that we saw, or is impossible.
-            if filled <= self.lane_size {
-                total += u64::from(filled);
+            *head_seen = head.0.load(Ordering::Relaxed);
+            // A lane whose ends are too far apart is damaged and gives nothing: it shall not
+            // count against the others.
+            let tail = tail.load(Ordering::Relaxed);
+            if distance(*head_seen, tail) > self.lane_size {
+                *head_seen = tail;
             }
         }
-        total
     }
 }
 

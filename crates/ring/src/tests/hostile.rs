@@ -74,7 +74,7 @@ fn ends_too_far_apart_are_not_handed_out() {
 #[test]
 fn damaged_lane_stops_no_other() {
     let region = region(1 << 18);
-    let (ring, slots) = (fan_in(region, 3, 8, 24), slots(region, 3));
+    let (ring, slots) = (fan_in(region, 3, 8, 8), slots(region, 3));
     Words::of(region, &ring)
         .tail(1)
         .store(1000, Ordering::Relaxed);
