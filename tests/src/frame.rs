@@ -1,5 +1,8 @@
 //! Ethernet frames made and read by hand.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use lab::FrameSocket;
@@ -67,7 +70,7 @@ pub fn udp(source_port: u16, number: u32) -> Vec<u8> {
 /// What arrived of frames that [`numbered`] made.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arrived {
-    /// Different numbers.
+    /// Different numbers, from the first that was asked for on.
     pub count: usize,
     /// Numbers that came more than once.
     pub duplicates: usize,
@@ -79,24 +82,41 @@ pub struct Arrived {
 #[derive(Debug)]
 pub struct Stream {
     from: FrameSocket,
-    to: FrameSocket,
     len: usize,
     sent: u32,
+    collector: Option<JoinHandle<()>>,
+    collected: Arc<Collected>,
+}
+
+/// What the collecting thread has seen, and whether it is to end.
+#[derive(Debug, Default)]
+struct Collected {
+    /// The numbers in the order of arrival; `None` for a damaged frame.
+    numbers: Mutex<Vec<Option<u32>>>,
+    enough: AtomicBool,
 }
 
 impl Stream {
-    /// Opens both ends. Nothing that the hosts themselves say is counted.
+    /// Opens both ends. What arrives is taken by a thread of its own: the kernel would keep some
+    /// hundred frames for us, and drop the others.
     ///
     /// # Panics
     ///
     /// If a socket cannot be opened.
     pub fn open(world: &World, len: usize) -> Self {
         let open = |host| FrameSocket::open(host, "eth0").unwrap_or_else(|error| panic!("{error}"));
+        let (from, to) = (open(&world.west), open(&world.east));
+        let collected = Arc::new(Collected::default());
+        let collector = thread::spawn({
+            let collected = Arc::clone(&collected);
+            move || collected.collect(&to)
+        });
         Self {
-            from: open(&world.west),
-            to: open(&world.east),
+            from,
             len,
             sent: 0,
+            collector: Some(collector),
+            collected,
         }
     }
 
@@ -105,7 +125,7 @@ impl Stream {
         self.sent
     }
 
-    /// Sends one frame after the other, `gap` apart, until `until` says that it is enough.
+    /// Sends one frame after the other, `gap` apart, until `more` says that it is enough.
     ///
     /// # Panics
     ///
@@ -115,7 +135,7 @@ impl Stream {
         while more(self.sent - first) {
             let due = start + gap * (self.sent - first);
             while Instant::now() < due {
-                std::thread::sleep(gap.min(Duration::from_millis(1)));
+                thread::sleep(gap.min(Duration::from_millis(1)));
             }
             let frame = numbered(self.sent, self.len);
             self.from
@@ -125,33 +145,70 @@ impl Stream {
         }
     }
 
-    /// Takes what has arrived, until nothing comes for a while.
+    /// What has arrived of the frames from number `first` on, once nothing more comes.
     ///
     /// # Panics
     ///
-    /// If the interface goes away.
-    pub fn arrived(&self) -> Arrived {
+    /// If the collecting thread did.
+    pub fn arrived(&self, first: u32) -> Arrived {
+        let alive = self
+            .collector
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished());
+        assert!(alive, "the collecting thread has ended");
+        let mut before = self.collected.count();
+        loop {
+            thread::sleep(Duration::from_millis(300));
+            let now = self.collected.count();
+            if now == before {
+                break;
+            }
+            before = now;
+        }
         let mut seen = vec![false; self.sent as usize];
         let mut arrived = Arrived::default();
-        let quiet = Duration::from_millis(300);
-        while let Some(frame) = self
-            .to
-            .receive(quiet)
-            .unwrap_or_else(|error| panic!("{error}"))
-        {
-            if frame.get(12..14) != Some(&EXPERIMENT[..]) {
-                continue;
-            }
-            match number(&frame).and_then(|number| seen.get_mut(number as usize)) {
+        for number in self.collected.numbers().iter() {
+            match number.and_then(|number| seen.get_mut(number as usize)) {
                 None => arrived.damaged += 1,
                 Some(true) => arrived.duplicates += 1,
-                Some(first) => {
-                    *first = true;
-                    arrived.count += 1;
+                Some(new) => {
+                    *new = true;
+                    arrived.count += usize::from(number.is_some_and(|number| number >= first));
                 }
             }
         }
         arrived
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Relaxed: nothing else is handed over with it.
+        self.collected.enough.store(true, Ordering::Relaxed);
+        // A panic of the thread was told by `arrived`.
+        let _ = self.collector.take().map(JoinHandle::join);
+    }
+}
+
+impl Collected {
+    fn collect(&self, from: &FrameSocket) {
+        let wait = Duration::from_millis(50);
+        while !self.enough.load(Ordering::Relaxed) {
+            let frame = from.receive(wait).unwrap_or_else(|error| panic!("{error}"));
+            let Some(frame) = frame else { continue };
+            // What the hosts say of their own is not counted.
+            if frame.get(12..14) == Some(&EXPERIMENT[..]) {
+                self.numbers().push(number(&frame));
+            }
+        }
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Vec<Option<u32>>> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> usize {
+        self.numbers().len()
     }
 }
 

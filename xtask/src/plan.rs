@@ -130,7 +130,7 @@ impl<'a> Plan<'a> {
     }
 
     pub(crate) fn loom(&mut self) {
-        let mut loom = self.cargo(&["test", "--release", "--lib", "--no-fail-fast"]);
+        let mut loom = self.cargo(&["test", "--lib", "--no-fail-fast"]);
         for name in LOOM_CRATES {
             loom.args(["-p", name]);
         }
