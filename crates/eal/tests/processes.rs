@@ -6,7 +6,9 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,7 +52,16 @@ struct Actor {
 
 impl Actor {
     fn start(part: &str, dir: &Path, args: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::start_as(None, part, dir, args)
+    }
+
+    /// Under another user and group id, without further groups.
+    fn start_as(user: Option<(u32, u32)>, part: &str, dir: &Path, args: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if let Some((uid, gid)) = user {
+            command.uid(uid).gid(gid);
+        }
+        let mut child = command
             .args([
                 "--exact",
                 "the_part_of_a_child",
@@ -495,6 +506,63 @@ fn a_directory_with_a_long_path_serves_as_well() {
     asker.go_on();
     assert_eq!(asker.hear(), "nothing");
     drop(asker);
+    primary.cleanup().unwrap();
+}
+
+/// Two users that are not ours, and a Unix group for one of them; says why there are none.
+fn strangers() -> Result<(u32, u32, u32), String> {
+    const MEMBER: u32 = 65_533;
+    const STRANGER: u32 = 65_532;
+    if !rustix::process::geteuid().is_root() {
+        return Err("only root can start processes of other users".to_owned());
+    }
+    let groups = std::fs::read_to_string("/etc/group").map_err(|error| error.to_string())?;
+    let gid = groups
+        .lines()
+        .find_map(|line| line.strip_prefix("nogroup:x:")?.split(':').next());
+    let gid = gid
+        .and_then(|gid| gid.parse().ok())
+        .ok_or("there is no group nogroup")?;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let try_it = Command::new(program)
+        .arg("--list")
+        .stdout(Stdio::null())
+        .uid(MEMBER)
+        .status();
+    match try_it {
+        Ok(status) if status.success() => Ok((MEMBER, STRANGER, gid)),
+        Ok(status) => Err(format!("another user's process ends with {status}")),
+        Err(error) => Err(format!("another user cannot run this program: {error}")),
+    }
+}
+
+#[test]
+fn members_of_the_unix_group_may_join_and_fetch_and_strangers_may_not() {
+    let (member, stranger, gid) = match strangers() {
+        Ok(users) => users,
+        Err(why) => {
+            eprintln!("skipped: members_of_the_unix_group_may_join_and_fetch: {why}");
+            return;
+        }
+    };
+    let dir = Place::new();
+    let open = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    let primary = join(dir.path(), "--group nogroup").unwrap();
+    primary
+        .publish("port/0/rx/1", b"shared", vec![memory_file("x")])
+        .unwrap();
+    let mut inside = Actor::start_as(Some((member, gid)), "asker", dir.path(), SECONDARY);
+    assert_eq!(inside.hear(), "joined SECONDARY");
+    inside.go_on();
+    assert_eq!(inside.hear(), "got shared and 1");
+    let mut outside = Actor::start_as(Some((stranger, stranger)), "asker", dir.path(), SECONDARY);
+    let why = outside.hear();
+    assert!(
+        why.contains("Permission denied") && why.contains("--group"),
+        "{why}"
+    );
+    drop((inside, outside));
     primary.cleanup().unwrap();
 }
 

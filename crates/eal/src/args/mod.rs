@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use error::ArgsError;
 pub use nearest::nearest;
-pub use values::{LogLevel, MEMORY_MB_MAX, PREFIX_MAX};
+pub use values::{LogLevel, MEMORY_MB_MAX};
 
 use crate::core::{LCORES_MAX, LcoreId, LcoreMap};
 use crate::process::ProcType;

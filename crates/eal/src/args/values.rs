@@ -5,11 +5,10 @@ use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::directory::PREFIX_MAX;
+
 /// The largest `-m`: 16 TiB, more than any machine has, and far from overflowing a byte count.
 pub const MEMORY_MB_MAX: u64 = 1 << 24;
-
-/// The longest file prefix, in bytes: it is kept in the region, and is the name of a directory.
-pub const PREFIX_MAX: usize = 47;
 
 /// How much the program says; DPDK's levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -421,4 +421,33 @@ mod tests {
         assert!(!shared.admits(peer(1001, 5), || Ok(vec![3])));
         assert!(!shared.admits(peer(1001, 5), || Err(io::ErrorKind::Unsupported.into())));
     }
+
+    #[test]
+    fn the_oldest_connection_makes_room_for_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::open(dir.path()).unwrap();
+        let mut desk = Desk {
+            listener: place.listen(None).unwrap(),
+            stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+            admission: Admission::ours(None),
+            table: Arc::default(),
+            connections: Vec::new(),
+            paused_until: None,
+        };
+        let connect = |desk: &mut Desk| {
+            let socket = place.connect().unwrap();
+            desk.accept();
+            socket
+        };
+        let is_closed = |socket: &OwnedFd| {
+            let mut room = [0; 1];
+            recv(socket, &mut room[..], RecvFlags::DONTWAIT).map(|(len, _)| len) == Ok(0)
+        };
+        let silent: Vec<OwnedFd> = (0..CONNECTIONS_MAX).map(|_| connect(&mut desk)).collect();
+        assert_eq!(desk.connections.len(), CONNECTIONS_MAX);
+        assert!(!is_closed(&silent[0]));
+        let _newest = connect(&mut desk);
+        assert_eq!(desk.connections.len(), CONNECTIONS_MAX);
+        assert!(is_closed(&silent[0]) && !is_closed(&silent[1]));
+    }
 }
