@@ -1,0 +1,226 @@
+//! A client: takes packets from its ring, or from its own receive queues, and sends them out of
+//! the other port of the pair on its own transmit queue.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use eal::{Eal, EalArgs, Owner, ProcType};
+use ethdev::{PortId, Ports, QueueId, RxQueue, TxBuffer, TxQueue};
+use mbuf::{Burst, Lcore, Mbuf, MbufConsumer};
+use ring::Ring;
+
+use super::args::{ClientArgs, Queues, Usage};
+use super::idle::Idle;
+use super::stats::{ClientCounters, PORTS_MAX, PortInfo, segments};
+use super::{ring_name, stop_flag};
+
+/// Runs until the stop flag is set.
+pub(super) fn forward(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()> {
+    let args = ClientArgs::parse(args)?;
+    // Also for `auto`, and without the argument: a client never becomes the primary.
+    eal_args.proc_type = ProcType::Secondary;
+    let stop = stop_flag()?;
+    let eal = Eal::init(eal_args)?;
+    let outcome = run(&eal, &args, &stop);
+    let cleanup = eal.cleanup();
+    outcome.and(cleanup.map_err(Into::into))
+}
+
+fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+    let region = eal.region();
+    let info = PortInfo::lookup(region)?;
+    let clients = info.clients();
+    if args.id >= clients {
+        return Err(Usage(format!(
+            "-n {}: the server has room for {clients} client{}, numbered from 0; use a smaller id, or start it with a larger -n",
+            args.id,
+            if clients == 1 { "" } else { "s" },
+        ))
+        .into());
+    }
+    eal.pin_main()?;
+    let lcore = Lcore::new(eal.claim_slot(&format!("client {}", args.id))?);
+    let ports = Ports::probe(eal)?;
+    let queue = QueueId(u16::try_from(args.id).expect("below CLIENTS_MAX"));
+    let each = info.queues() == Queues::Each;
+
+    // The claims come first, those that tell two clients with one id apart before all others.
+    let mut source = if each {
+        let queues = info
+            .ports()
+            .iter()
+            .map(|port| ports.port(PortId(*port))?.rx_queue(queue, lcore.owner()))
+            .collect::<Result<_, _>>()?;
+        Source::Queues(queues)
+    } else {
+        let ring = Ring::lookup(region, &ring_name(args.id))?;
+        Source::Ring(MbufConsumer::new(ring.consumer(lcore.owner())?))
+    };
+    let mut outputs = Outputs::open(&lcore, &ports, info, args.id, queue)?;
+    let owner = info.client(args.id).owner;
+    owner.store(lcore.owner().bits(), Ordering::Relaxed);
+    eprintln!("ready: client {}, slot {}", args.id, lcore.slot_id());
+
+    let mut idle = Idle::default();
+    while !stop.load(Ordering::Relaxed) {
+        if turn(&lcore, &mut source, &mut outputs) {
+            idle.reset();
+        } else {
+            outputs.flush();
+            idle.wait();
+        }
+    }
+    // What is in the ring by now goes out as well: who stops a client loses nothing. The bound is
+    // for a server that goes on filling it.
+    let mut left = source.waiting();
+    while left > 0 && turn(&lcore, &mut source, &mut outputs) {
+        left = left.saturating_sub(1);
+    }
+    outputs.flush();
+    owner.store(Owner::NONE.bits(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Takes a burst from each source and buffers it for sending; says whether there was any.
+fn turn<'c>(lcore: &'c Lcore, source: &mut Source, outputs: &mut Outputs<'c>) -> bool {
+    let mut any = false;
+    match source {
+        Source::Ring(ring) => {
+            let mut burst = Burst::new(lcore);
+            if ring.dequeue_burst(lcore, &mut burst).count > 0 {
+                outputs.send(burst);
+                any = true;
+            }
+        }
+        Source::Queues(queues) => {
+            for queue in queues {
+                let mut burst = Burst::new(lcore);
+                if queue.rx_burst(lcore, &mut burst) > 0 {
+                    outputs.send(burst);
+                    any = true;
+                }
+            }
+        }
+    }
+    any
+}
+
+/// Where a client's packets come from.
+enum Source {
+    Ring(MbufConsumer<'static>),
+    Queues(Vec<RxQueue>),
+}
+
+impl Source {
+    /// Packets that wait in this process's reach and would be left behind.
+    fn waiting(&mut self) -> usize {
+        match self {
+            Self::Ring(ring) => ring.len(),
+            // What waits in a device waits for whoever takes the queue next.
+            Self::Queues(_) => 0,
+        }
+    }
+}
+
+/// The ports in pairs, each with this client's transmit queue.
+struct Outputs<'c> {
+    ports: Vec<Output<'c>>,
+    /// Port number to place in `ports`; [`NOWHERE`] for a port that is not in use.
+    column: [u8; PORTS_MAX],
+    counters: ClientCounters<'static>,
+}
+
+const NOWHERE: u8 = u8::MAX;
+
+/// One port to send on.
+struct Output<'c> {
+    queue: TxQueue,
+    buffer: TxBuffer<'c>,
+    /// Packets and segments buffered since the last flush.
+    packets: u64,
+    segments: u64,
+}
+
+impl<'c> Outputs<'c> {
+    fn open(
+        lcore: &'c Lcore,
+        ports: &Ports,
+        info: PortInfo<'static>,
+        id: u32,
+        queue: QueueId,
+    ) -> anyhow::Result<Self> {
+        let mut column = [NOWHERE; PORTS_MAX];
+        let mut outputs = Vec::new();
+        for (place, port) in info.ports().into_iter().enumerate() {
+            let queue = ports.port(PortId(port))?.tx_queue(queue, lcore.owner())?;
+            if let Some(entry) = column.get_mut(usize::from(port)) {
+                *entry = u8::try_from(place).expect("at most PORTS_MAX ports");
+            }
+            outputs.push(Output {
+                queue,
+                buffer: TxBuffer::new(lcore),
+                packets: 0,
+                segments: 0,
+            });
+        }
+        Ok(Self {
+            ports: outputs,
+            column,
+            counters: info.client(id),
+        })
+    }
+
+    /// Buffers each packet for the other port of its pair.
+    fn send(&mut self, mut burst: Burst<'c>) {
+        burst.prefetch();
+        for mbuf in burst.drain() {
+            let came_in = self
+                .column
+                .get(usize::from(mbuf.port()))
+                .copied()
+                .unwrap_or(NOWHERE);
+            let goes_out = usize::from(came_in ^ 1);
+            if goes_out < self.ports.len() {
+                self.counters.rx[usize::from(came_in)].add(1);
+                self.buffer(goes_out, mbuf);
+            } else {
+                // No such pair: a producer wrote a port number that is not in use.
+                self.counters.tx_drop[0].add(1);
+            }
+        }
+    }
+
+    fn buffer(&mut self, place: usize, mbuf: Mbuf<'c>) {
+        let output = &mut self.ports[place];
+        output.packets += 1;
+        output.segments += segments(&mbuf);
+        if output.buffer.push(mbuf) == 0 {
+            self.flush_port(place);
+        }
+    }
+
+    fn flush(&mut self) {
+        for place in 0..self.ports.len() {
+            self.flush_port(place);
+        }
+    }
+
+    /// Sends what is buffered for one port; what the port has no room for is dropped and counted.
+    fn flush_port(&mut self, place: usize) {
+        let output = &mut self.ports[place];
+        if output.packets == 0 {
+            return;
+        }
+        let (dropped, lost) = (Cell::new(0_u64), Cell::new(0_u64));
+        output
+            .buffer
+            .flush(&mut output.queue, |unsent: &mut Burst<'_>| {
+                dropped.set(unsent.len() as u64);
+                lost.set(unsent.iter().map(|mbuf| segments(&mbuf)).sum());
+            });
+        self.counters.tx[place].add(output.packets.saturating_sub(dropped.get()));
+        self.counters.tx_segments[place].add(output.segments.saturating_sub(lost.get()));
+        self.counters.tx_drop[place].add(dropped.get());
+        (output.packets, output.segments) = (0, 0);
+    }
+}

@@ -1,0 +1,355 @@
+//! The server: receives on all ports in turn and spreads the packets over the clients' rings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use eal::{Eal, EalArgs, ProcType, Region};
+use ethdev::{PortConfig, PortId, Ports, QueueId, RxQueue, rss};
+use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX};
+use ring::{Flags, Ring};
+
+use super::args::{Dispatch, Queues, ServerArgs, Usage};
+use super::idle::Idle;
+use super::stats::{CLIENTS_MAX, PortCounters, PortInfo, RingCounters, segments};
+use super::{POOL, ring_name, screen, stop_flag};
+
+/// Descriptors a queue, as in the lesson (`RTE_MP_RX_DESC_DEFAULT`).
+const DESCRIPTORS: u32 = 1024;
+/// Buffers of a 64 KiB packet, the largest that a host hands over for segmentation, at a data room
+/// of 2 KiB.
+const PACKET_SEGMENTS: u32 = 36;
+const _: () = assert!((PACKET_SEGMENTS as usize) < SEGMENTS_MAX);
+/// Entries of the redirection table of `--dispatch rss`.
+const RETA_SIZE: usize = 512;
+
+/// Runs until the stop flag is set.
+pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()> {
+    let args = ServerArgs::parse(args)?;
+    let present = eal_args.vdevs.len() + eal_args.allow.len();
+    if present == 0 {
+        return Err(Usage(ethdev::interfaces_hint()).into());
+    }
+    let ports = args.ports(present)?;
+    if eal_args.proc_type == ProcType::Secondary {
+        return Err(Usage(
+            "a server is the primary; leave --proc-type out, or start a client with --proc-type=auto"
+                .to_owned(),
+        )
+        .into());
+    }
+    // `auto` means primary here: beside a living one a server has nothing to do, and says so.
+    eal_args.proc_type = ProcType::Primary;
+    let pool_config = PoolConfig::new(POOL, pool_count(&args, &ports));
+    let needed_mb = region_mb(&pool_config, &args)?;
+    eal_args.memory_mb.get_or_insert(needed_mb);
+
+    let stop = stop_flag()?;
+    let eal = Eal::init(eal_args)?;
+    let outcome = Server::open(&eal, &args, &ports, &pool_config)
+        .with_context_of_memory(needed_mb)
+        .and_then(|server| server.run(&eal, &args, &stop));
+    let cleanup = eal.cleanup();
+    outcome.and(cleanup.map_err(Into::into))
+}
+
+/// Buffers that the pipeline can hold at once, term by term.
+fn pool_count(args: &ServerArgs, ports: &[u16]) -> u32 {
+    let ports = u32::try_from(ports.len()).expect("at most 16 bits of a mask");
+    let burst = u32::try_from(BURST_MAX).expect("32");
+    let rx_queues = if args.queues == Queues::Each {
+        args.clients
+    } else {
+        1
+    };
+    // What devices hold.
+    let queues = ports * (rx_queues + args.clients) * DESCRIPTORS;
+    // What waits in the clients' rings, if every packet is as large as can be.
+    let rings = args.clients * args.ring_size * PACKET_SEGMENTS;
+    // What is staged: in the server a burst for each client, in each client one for each port.
+    let staged = (args.clients + args.clients * ports) * burst;
+    // What lies in the magazines of others: two a slot, for the server, its successor, the clients
+    // and as many that follow them.
+    let magazines = (2 + 2 * args.clients) * 2 * u32::try_from(mbuf::MAGAZINE_LEN).expect("64");
+    queues + rings + staged + magazines
+}
+
+/// Size of a region that holds it all.
+fn region_mb(pool: &PoolConfig<'_>, args: &ServerArgs) -> Result<u64, mbuf::Error> {
+    const MIB: u64 = 1 << 20;
+    /// Process table, port queues, statistics, and what a program adds.
+    const REST: u64 = 4 * MIB;
+    let rings = u64::from(args.clients) * (u64::from(args.ring_size) * 4 + 4096);
+    Ok((Pool::len_for(pool)? as u64 + rings + REST).div_ceil(2 * MIB) * 2)
+}
+
+/// Adds how much memory would do to an error that says there is too little.
+trait WithContextOfMemory<T> {
+    fn with_context_of_memory(self, needed_mb: u64) -> anyhow::Result<T>;
+}
+
+impl<T> WithContextOfMemory<T> for anyhow::Result<T> {
+    fn with_context_of_memory(self, needed_mb: u64) -> anyhow::Result<T> {
+        self.map_err(|error| {
+            let full = error
+                .chain()
+                .any(|cause| matches!(cause.downcast_ref(), Some(eal::Error::Full { .. })));
+            if full {
+                error.context(format!("this pipeline needs `-m {needed_mb}`"))
+            } else {
+                error
+            }
+        })
+    }
+}
+
+/// What the server opened, before it runs.
+struct Server {
+    ports: Ports,
+    ids: Vec<PortId>,
+    info: PortInfo<'static>,
+    rings: Vec<Ring<'static>>,
+}
+
+impl Server {
+    fn open(
+        eal: &Eal,
+        args: &ServerArgs,
+        ports: &[u16],
+        pool_config: &PoolConfig<'_>,
+    ) -> anyhow::Result<Self> {
+        let region: &'static Region = eal.region();
+        let all = Ports::probe(eal)?;
+        let pool = Pool::create_or_lookup(region, pool_config)?;
+        let ids: Vec<_> = ports.iter().copied().map(PortId).collect();
+        let clients = u16::try_from(args.clients).expect("at most CLIENTS_MAX");
+        let rx_queues = if args.queues == Queues::Each {
+            clients
+        } else {
+            1
+        };
+        for id in &ids {
+            let port = all.port(*id)?;
+            port.configure(rx_queues, clients, &PortConfig::default())?;
+            for queue in 0..rx_queues {
+                port.rx_queue_setup(QueueId(queue), DESCRIPTORS, pool)?;
+            }
+            for queue in 0..clients {
+                port.tx_queue_setup(QueueId(queue), DESCRIPTORS)?;
+            }
+            port.start()?;
+        }
+        let flags = Flags::SP_ENQ | Flags::SC_DEQ;
+        let rings = (0..if args.queues == Queues::Each {
+            0
+        } else {
+            args.clients
+        })
+            .map(|client| {
+                Ring::create_or_lookup(region, &ring_name(client), args.ring_size, None, flags)
+            })
+            .collect::<Result<_, _>>()?;
+        // Last: a client that finds the zone finds all the rest.
+        let info = PortInfo::create(region, ports, args.clients, args.queues)?;
+        Ok(Self {
+            ports: all,
+            ids,
+            info,
+            rings,
+        })
+    }
+
+    fn run(self, eal: &Eal, args: &ServerArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+        let watcher = screen::start(eal, args, Arc::clone(stop))?;
+        eal.pin_main()?;
+        let outcome = self.forward(eal, args, stop);
+        // The screen stops with the server, whatever ended it.
+        stop.store(true, Ordering::Relaxed);
+        let watched = watcher.wait();
+        for id in &self.ids {
+            self.ports.port(*id)?.close()?;
+        }
+        outcome.and(watched)
+    }
+
+    /// The packet loop.
+    fn forward(&self, eal: &Eal, args: &ServerArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+        let lcore = Lcore::new(eal.claim_slot("server")?);
+        let mut spread = Spread::new(&lcore, self.info, &self.rings, args.dispatch)?;
+        let mut queues: Vec<(PortCounters<'_>, RxQueue)> = Vec::new();
+        if args.queues == Queues::Server {
+            for (column, id) in self.ids.iter().enumerate() {
+                let queue = self.ports.port(*id)?.rx_queue(QueueId(0), lcore.owner())?;
+                queues.push((self.info.port(column), queue));
+            }
+        }
+        eprintln!(
+            "ready: {} ports, {} clients, group {:?}",
+            self.ids.len(),
+            args.clients,
+            eal.args().prefix
+        );
+        let mut idle = Idle::default();
+        while !stop.load(Ordering::Relaxed) {
+            let mut received = 0;
+            spread.look_who_is_there();
+            for (counters, queue) in &mut queues {
+                let mut burst = Burst::new(&lcore);
+                let count = queue.rx_burst(&lcore, &mut burst);
+                if count > 0 {
+                    spread.hand_out(burst, *counters);
+                    received += count;
+                }
+            }
+            if received > 0 {
+                idle.reset();
+            } else {
+                idle.wait();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands packets to the clients that are there.
+struct Spread<'c> {
+    clients: Vec<Client<'c>>,
+    /// Numbers of the clients that are there.
+    present: Vec<usize>,
+    /// The same as bits, to see a change without a comparison of lists.
+    present_bits: u64,
+    /// Whose turn it is, as a place in `present`.
+    turn: usize,
+    dispatch: Dispatch,
+    /// Which place in `present` a hash belongs to.
+    reta: [u8; RETA_SIZE],
+}
+
+/// One client as the server sees it.
+struct Client<'c> {
+    ring: MbufProducer<'static>,
+    /// What this turn of the loop found for it.
+    staged: Burst<'c>,
+    counters: RingCounters<'static>,
+}
+
+impl<'c> Spread<'c> {
+    fn new(
+        lcore: &'c Lcore,
+        info: PortInfo<'static>,
+        rings: &[Ring<'static>],
+        dispatch: Dispatch,
+    ) -> anyhow::Result<Self> {
+        let clients = (0..CLIENTS_MAX)
+            .zip(rings)
+            .map(|(id, ring)| {
+                let ring = MbufProducer::new(ring.producer(lcore.owner())?);
+                Ok(Client {
+                    ring,
+                    staged: Burst::new(lcore),
+                    counters: info.ring(id),
+                })
+            })
+            .collect::<Result<_, ring::Error>>()
+            .context("a ring of the pipeline")?;
+        Ok(Self {
+            clients,
+            present: Vec::with_capacity(rings.len()),
+            present_bits: 0,
+            turn: 0,
+            dispatch,
+            reta: [0; RETA_SIZE],
+        })
+    }
+
+    /// Looks which rings have a consumer. Traffic of clients that are absent goes to the others.
+    fn look_who_is_there(&mut self) {
+        let bits = self
+            .clients
+            .iter()
+            .enumerate()
+            .fold(0_u64, |bits, (id, client)| {
+                bits | u64::from(!client.ring.is_closed()) << id
+            });
+        if bits == self.present_bits {
+            return;
+        }
+        self.present_bits = bits;
+        self.present.clear();
+        self.present
+            .extend((0..self.clients.len()).filter(|id| bits >> id & 1 == 1));
+        self.turn = 0;
+        let count = self.present.len().max(1);
+        for (entry, place) in self.reta.iter_mut().zip((0..count).cycle()) {
+            *entry = u8::try_from(place).expect("at most CLIENTS_MAX");
+        }
+    }
+
+    /// Hands out one burst, and drops and counts what nobody can take.
+    fn hand_out(&mut self, mut burst: Burst<'c>, port: PortCounters<'_>) {
+        let (mut packets, mut wire_packets) = (0, 0);
+        burst.prefetch();
+        for mbuf in burst.drain() {
+            packets += 1;
+            wire_packets += segments(&mbuf);
+            let Some(client) = self.client_of(&mbuf) else {
+                port.no_client.add(1);
+                continue;
+            };
+            self.clients[client].stage(mbuf);
+        }
+        port.rx.add(packets);
+        port.rx_segments.add(wire_packets);
+        for client in &self.present {
+            self.clients[*client].flush();
+        }
+    }
+
+    fn client_of(&mut self, mbuf: &Mbuf<'_>) -> Option<usize> {
+        let place = match self.dispatch {
+            Dispatch::RoundRobin => {
+                self.turn = if self.turn + 1 < self.present.len() {
+                    self.turn + 1
+                } else {
+                    0
+                };
+                self.turn
+            }
+            Dispatch::Rss => {
+                let hash = mbuf
+                    .rss_hash()
+                    .unwrap_or_else(|| rss::hash_frame(mbuf.data()));
+                usize::from(self.reta[hash as usize % RETA_SIZE])
+            }
+        };
+        self.present.get(place).copied()
+    }
+}
+
+impl<'c> Client<'c> {
+    fn stage(&mut self, mbuf: Mbuf<'c>) {
+        if self.staged.room() == 0 {
+            self.flush();
+        }
+        let refused = self.staged.push(mbuf);
+        debug_assert!(refused.is_ok(), "`flush` empties the burst");
+    }
+
+    /// Puts what is due into the ring in one operation, and drops what the ring has no room for.
+    fn flush(&mut self) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let before: u64 = self.staged.iter().map(|mbuf| segments(&mbuf)).sum();
+        let sent = self.ring.enqueue_burst(&mut self.staged).count;
+        let dropped = self.staged.len();
+        let lost: u64 = self.staged.iter().map(|mbuf| segments(&mbuf)).sum();
+        self.counters.rx.add(sent as u64);
+        self.counters.rx_segments.add(before - lost);
+        if dropped > 0 {
+            self.counters.rx_drop.add(dropped as u64);
+            self.ring.count_drops(dropped);
+            self.staged.clear();
+        }
+    }
+}
