@@ -1,0 +1,241 @@
+//! Where the words of pools and rings lie, read anew and on purpose apart from `mbuf` and `ring`.
+//!
+//! ```text
+//! pool  0    layout u64, id u32, count u32, data room u32, private size u32
+//!       64   hints: a u64 for 32 magazines
+//!       then magazines, 320 bytes each: owner u32, count u32; at 64 up to 64 indices u32
+//!       then metas, 64 bytes each: tag u32 at 0; at 24 next u32 and original u32, as one u64
+//! ring  0    layout, flags, size, lanes, limit: u64 each
+//!       256  producers u64 a lane | tails u32 a lane | heads, a line a lane | counters, likewise |
+//!            slots, u32 each, two in a u64, even one low; parts at multiples of 128
+//! ```
+//!
+//! Nothing that is read is trusted: each number is read once, checked, and used as a private copy.
+
+use forebay::eal::sync::{AtomicU32, AtomicU64, Ordering};
+use forebay::eal::{Owner, Zone, ZoneError};
+
+const LINE: usize = 64;
+const PAIR: usize = 128;
+const WORD: usize = size_of::<u64>();
+const HALF: usize = size_of::<u32>();
+
+/// Entries of a magazine, and what stands before them.
+const MAGAZINE_LEN: usize = 64;
+const MAGAZINE_STRIDE: usize = LINE + MAGAZINE_LEN * HALF;
+/// Magazines beyond those that all buffers fill: two a slot and two more.
+const MAGAZINES_BESIDES: usize = 2 * 64 + 2;
+const MAGAZINES_A_HINT: usize = 32;
+const META_STRIDE: usize = 64;
+const META_LINKS: usize = 24;
+/// Bits of an index that count within its pool.
+const NUMBER_BITS: u32 = 24;
+
+/// Where a ring's producers stand.
+const PRODUCERS: usize = 256;
+/// The most that a ring may claim to be: 64 lanes of 2^24 items.
+const LANES_MAX: u64 = 64;
+const SIZE_MAX: u64 = 1 << 24;
+
+/// The index that ends a chain.
+const NONE: u32 = u32::MAX;
+
+/// Why a pool or a ring cannot be walked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// Its primary has not finished it.
+    #[error("is not finished")]
+    Unfinished,
+    /// Its numbers cannot be.
+    #[error("has a header that cannot be")]
+    Damaged,
+    /// It is larger than its zone.
+    #[error("does not fit its zone: {0}")]
+    Zone(#[from] ZoneError),
+}
+
+/// A pool's words.
+#[derive(Debug)]
+pub(crate) struct PoolWords<'r> {
+    /// The id in its indices.
+    pub(crate) id: u8,
+    /// Its buffers.
+    pub(crate) count: u32,
+    magazines: Vec<MagazineWords<'r>>,
+    metas: &'r [AtomicU64],
+}
+
+/// A magazine's words.
+#[derive(Debug)]
+struct MagazineWords<'r> {
+    owner: &'r AtomicU32,
+    count: &'r AtomicU32,
+    entries: &'r [AtomicU32],
+}
+
+impl<'r> PoolWords<'r> {
+    /// Finds them in a pool's zone.
+    pub(crate) fn find(zone: &Zone<'r>) -> Result<Self, Unreadable> {
+        // Acquire: the rest of the header was stored before.
+        if zone.get::<AtomicU64>(0)?.load(Ordering::Acquire) == 0 {
+            return Err(Unreadable::Unfinished);
+        }
+        let word = |at| Ok::<_, ZoneError>(zone.get::<AtomicU32>(at)?.load(Ordering::Relaxed));
+        let id = u8::try_from(word(8)?).map_err(|_| Unreadable::Damaged)?;
+        let count = word(12)?;
+        if count == 0 || count > 1 << NUMBER_BITS {
+            return Err(Unreadable::Damaged);
+        }
+        let buffers = usize::try_from(count).map_err(|_| Unreadable::Damaged)?;
+        let magazine_count = buffers.div_ceil(MAGAZINE_LEN) + MAGAZINES_BESIDES;
+        let hints = magazine_count.div_ceil(MAGAZINES_A_HINT) * WORD;
+        let magazines = (LINE + hints).next_multiple_of(LINE);
+        let metas = magazines + magazine_count * MAGAZINE_STRIDE;
+        let magazine = |number: usize| {
+            let at = magazines + number * MAGAZINE_STRIDE;
+            Ok::<_, ZoneError>(MagazineWords {
+                owner: zone.get(at)?,
+                count: zone.get(at + HALF)?,
+                entries: zone.slice(at + LINE, MAGAZINE_LEN)?,
+            })
+        };
+        Ok(Self {
+            id,
+            count,
+            magazines: (0..magazine_count)
+                .map(magazine)
+                .collect::<Result<_, _>>()?,
+            metas: zone.slice(metas, buffers * META_STRIDE / WORD)?,
+        })
+    }
+
+    /// The number within this pool of an index, if it is one of this pool's.
+    pub(crate) fn number(&self, index: u32) -> Option<u32> {
+        let number = index & ((1 << NUMBER_BITS) - 1);
+        (index >> NUMBER_BITS == u32::from(self.id) && number < self.count).then_some(number)
+    }
+
+    /// Each magazine: who owns it, and what it lists.
+    pub(crate) fn magazines(&self) -> impl Iterator<Item = (Owner, Vec<u32>)> {
+        self.magazines.iter().map(|magazine| {
+            let owner = Owner::from_bits(magazine.owner.load(Ordering::Acquire));
+            // Acquire: entries below the count are those that it was raised over.
+            let count = magazine.count.load(Ordering::Acquire) as usize;
+            let listed = magazine.entries.iter().take(count);
+            (
+                owner,
+                listed.map(|entry| entry.load(Ordering::Relaxed)).collect(),
+            )
+        })
+    }
+
+    /// The tag of buffer `number`.
+    pub(crate) fn tag(&self, number: u32) -> u32 {
+        low(self.meta_word(number, 0))
+    }
+
+    /// The segment after buffer `number`.
+    pub(crate) fn next(&self, number: u32) -> Option<u32> {
+        let next = low(self.meta_word(number, META_LINKS));
+        (next != NONE).then_some(next)
+    }
+
+    fn meta_word(&self, number: u32, at: usize) -> u64 {
+        let word = (number as usize * META_STRIDE + at) / WORD;
+        // Acquire: a tag is looked at after the places that a buffer may lie in.
+        self.metas
+            .get(word)
+            .map_or(0, |word| word.load(Ordering::Acquire))
+    }
+}
+
+/// A ring's words.
+#[derive(Debug)]
+pub(crate) struct RingWords<'r> {
+    size: u32,
+    lanes: Vec<LaneWords<'r>>,
+}
+
+/// A lane's words.
+#[derive(Debug)]
+struct LaneWords<'r> {
+    tail: &'r AtomicU32,
+    head: &'r AtomicU32,
+    slots: &'r [AtomicU64],
+}
+
+impl<'r> RingWords<'r> {
+    /// Finds them in a ring's zone.
+    pub(crate) fn find(zone: &Zone<'r>) -> Result<Self, Unreadable> {
+        // Acquire: the rest of the header was stored before.
+        if zone.get::<AtomicU64>(0)?.load(Ordering::Acquire) == 0 {
+            return Err(Unreadable::Unfinished);
+        }
+        let word = |number: usize| {
+            Ok::<_, ZoneError>(
+                zone.get::<AtomicU64>(number * WORD)?
+                    .load(Ordering::Relaxed),
+            )
+        };
+        let (size, lanes) = (word(2)?, word(3)?);
+        if !size.is_power_of_two()
+            || !(2..=SIZE_MAX).contains(&size)
+            || !(1..=LANES_MAX).contains(&lanes)
+        {
+            return Err(Unreadable::Damaged);
+        }
+        let usize_of = |number| usize::try_from(number).map_err(|_| Unreadable::Damaged);
+        let (items, lane_count) = (usize_of(size)?, usize_of(lanes)?);
+        let behind = |start: usize, len: usize| (start + len).next_multiple_of(PAIR);
+        let tails = behind(PRODUCERS, lane_count * WORD);
+        let heads = behind(tails, lane_count * HALF);
+        let counters = behind(heads, lane_count * LINE);
+        let slots = behind(counters, lane_count * LINE);
+        let stride = (items * HALF).max(LINE);
+        let lane = |number: usize| {
+            Ok::<_, ZoneError>(LaneWords {
+                tail: zone.get(tails + number * HALF)?,
+                head: zone.get(heads + number * LINE)?,
+                slots: zone.slice(slots + number * stride, items / 2)?,
+            })
+        };
+        Ok(Self {
+            size: u32::try_from(size).map_err(|_| Unreadable::Damaged)?,
+            lanes: (0..lane_count).map(lane).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What waits in each lane; `None` where head and tail cannot be.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = Option<Vec<u32>>> {
+        self.lanes.iter().map(|lane| {
+            // Head before tail: what is taken meanwhile is seen twice rather than not at all.
+            let head = lane.head.load(Ordering::Acquire);
+            let tail = lane.tail.load(Ordering::Acquire);
+            let count = tail.wrapping_sub(head);
+            (count <= self.size).then(|| {
+                (0..count)
+                    .map(|step| self.item(lane, head.wrapping_add(step)))
+                    .collect()
+            })
+        })
+    }
+
+    fn item(&self, lane: &LaneWords<'_>, position: u32) -> u32 {
+        let slot = position & (self.size - 1);
+        let pair = lane
+            .slots
+            .get(slot as usize / 2)
+            .map_or(0, |pair| pair.load(Ordering::Relaxed));
+        low(if slot.is_multiple_of(2) {
+            pair
+        } else {
+            pair >> 32
+        })
+    }
+}
+
+/// The lower half.
+fn low(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
