@@ -30,6 +30,7 @@ use crate::sys::lock::{Mode, is_locked, try_lock};
 
 const PRIMARY: Range<i64> = 0..1;
 const MEMBERS: Range<i64> = 1 + SLOTS_MAX as i64..2 + SLOTS_MAX as i64;
+const ALL: Range<i64> = 0..MEMBERS.end;
 const SLOTS_AND_MEMBERS: Range<i64> = 1..MEMBERS.end;
 
 /// The byte of a slot.
@@ -142,6 +143,13 @@ impl Lock {
             path: self.path.clone(),
             source,
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would do, were it not for a child that is just being forked: it shares the description until it calls `exec`.
+        let _ = try_lock(self.file.as_fd(), &ALL, Mode::Unlocked);
     }
 }
 

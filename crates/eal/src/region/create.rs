@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 use rustix::process::{Resource, getrlimit};
@@ -26,6 +27,9 @@ use crate::hugepage::{self, Backing, HUGE_PAGE};
 use crate::layout::PAGE;
 use crate::lock::Lock;
 use crate::sys::unix_seconds;
+
+/// How long a start may take for huge pages: most machines do two gigabytes in it, a busy one less.
+const COLLAPSE_MAX: Duration = Duration::from_secs(2);
 
 /// A region that was made and announced, without what makes it this process's.
 #[derive(Debug)]
@@ -208,18 +212,35 @@ fn no_pages(error: Error, len: usize, page_size: usize) -> Error {
     }
 }
 
-/// Has the kernel put plain pages on huge ones, where it does that.
+/// Has the kernel put plain pages on huge ones, where it does that and for as long as we can wait.
 fn collapse(data: &Mapping) -> Backing {
-    match data
-        .map()
-        .map_or(Err(io::ErrorKind::Unsupported.into()), |map| map.collapse())
-    {
-        Ok(()) => Backing::Collapsed,
-        Err(error) => {
-            tracing::info!(
-                "the kernel does not collapse plain pages here ({error}); access is slower for it"
-            );
-            Backing::Plain
+    let Some(map) = data.map() else {
+        return Backing::Plain;
+    };
+    let (start, mut done) = (Instant::now(), 0);
+    for offset in (0..data.len()).step_by(HUGE_PAGE) {
+        match map.collapse(offset, HUGE_PAGE) {
+            Ok(()) => done += HUGE_PAGE,
+            // No huge page is free for this one; or the kernel does not do it at all, and then not for the next one either.
+            Err(error) if done == 0 => {
+                tracing::info!(
+                    "the kernel does not collapse plain pages here ({error}); access is slower for it"
+                );
+                return Backing::Plain;
+            }
+            Err(_) => {}
+        }
+        if start.elapsed() > COLLAPSE_MAX {
+            break;
         }
     }
+    if done == data.len() {
+        return Backing::Collapsed;
+    }
+    tracing::info!(
+        "{} of {} MB are on huge pages",
+        done >> 20,
+        data.len() >> 20
+    );
+    Backing::Plain
 }

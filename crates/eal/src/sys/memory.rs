@@ -114,15 +114,23 @@ impl Map {
         Ok(())
     }
 
-    /// Has the kernel put the bytes on huge pages, if it can.
-    pub(crate) fn collapse(&self) -> io::Result<()> {
-        // SAFETY: the range is this mapping; its bytes stay as they are.
-        let outcome = unsafe { libc::madvise(self.base.as_ptr(), self.len, MADV_COLLAPSE) };
+    /// Has the kernel put the bytes `[offset, offset + len)` on huge pages, if it can.
+    pub(crate) fn collapse(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.contains(offset, len)?;
+        let start = self.base.as_ptr().wrapping_byte_add(offset);
+        // SAFETY: the range lies in this mapping, checked above; its bytes stay as they are.
+        let outcome = unsafe { libc::madvise(start, len, MADV_COLLAPSE) };
         if outcome == 0 {
             Ok(())
         } else {
             Err(io::Error::last_os_error())
         }
+    }
+
+    /// Refuses a range that leaves the mapping; its end.
+    fn contains(&self, offset: usize, len: usize) -> io::Result<usize> {
+        let end = offset.checked_add(len).filter(|&end| end <= self.len);
+        end.ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     /// Asks for the whole pages among `[offset, offset + len)` to lie on a NUMA node.
@@ -134,10 +142,7 @@ impl Map {
         node: u32,
     ) -> io::Result<()> {
         let mask = 1_u64.checked_shl(node).ok_or(io::ErrorKind::InvalidInput)?;
-        let end = offset
-            .checked_add(len)
-            .filter(|&end| end <= self.len)
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let end = self.contains(offset, len)?;
         let (start, end) = (offset.next_multiple_of(page), end / page * page);
         if start >= end {
             return Ok(());

@@ -9,6 +9,9 @@ use crate::directory::Directory;
 use crate::process::{Slot, SlotId};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
+mod hostile;
+mod processes;
+
 /// A place for groups that is gone, with the files of its regions, when the test ends.
 struct Lab {
     dir: TempDir,
