@@ -135,7 +135,7 @@ impl<'c> Mbuf<'c> {
         let Some(most) = frame.len().checked_sub(total) else {
             return false;
         };
-        let (Ok(len), Ok(most)) = (u16::try_from(total), u16::try_from(most)) else {
+        let Ok(most) = u16::try_from(most) else {
             return false;
         };
         // Headroom is given up only as far as the bytes need it.
@@ -146,7 +146,8 @@ impl<'c> Mbuf<'c> {
         meta.set_span(Span {
             off,
             len: span.len,
-            packet_len: u32::from(len),
+            // What follows is appended again below.
+            packet_len: u32::from(span.len),
         });
         meta.set_links(Links {
             next: MbufIndex::NONE,

@@ -271,6 +271,11 @@ impl Sender {
 fn tag_good(lcore: &Lcore, sender: Sender, items: &mut [u32]) -> usize {
     let me = lcore.holder();
     let mut good = 0;
+    for item in items.iter() {
+        if let Some((_, meta)) = lcore.find(MbufIndex::from_bits(*item)) {
+            crate::pool::prefetch_to_write(meta);
+        }
+    }
     for at in 0..items.len() {
         let index = MbufIndex::from_bits(items[at]);
         let Some((_, meta)) = lcore.find(index) else {

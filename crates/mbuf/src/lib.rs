@@ -69,6 +69,8 @@ pub mod meta;
 )]
 pub mod pool;
 pub mod shape;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use burst::{Burst, MbufMut, MbufRef};
 pub use checksum::ChecksumError;

@@ -134,6 +134,12 @@ impl Magazine {
         let wanted = out.len().min(held);
         let left = held - wanted;
         let mut taken = 0;
+        for entry in self.entries.0[left..held].iter().rev() {
+            let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));
+            if let Some(meta) = range.meta(index) {
+                crate::pool::prefetch_to_write(meta);
+            }
+        }
         // 1. tag <- me, for all of them. From the top: what came back last is the warmest.
         for entry in self.entries.0[left..held].iter().rev() {
             let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));
@@ -199,6 +205,18 @@ impl Magazine {
         self.set_count(count);
         self.release();
         count
+    }
+
+    /// A magazine as it lies in a fresh zone, for tests that have none.
+    #[cfg(test)]
+    pub(crate) fn zeroed() -> Self {
+        Self {
+            head: CacheLine(Head {
+                owner: AtomicU32::new(0),
+                count: AtomicU32::new(0),
+            }),
+            entries: CacheLine(core::array::from_fn(|_| AtomicU32::new(0))),
+        }
     }
 }
 

@@ -1,0 +1,232 @@
+//! Magazines by references, and the numbers that make a free always find room.
+
+use eal::SlotId;
+use eal::sync::AtomicU64;
+
+use super::*;
+use crate::magazine::{Held, MAGAZINE_LEN, Magazine, Need, Rack, Range};
+use crate::meta::Meta;
+use crate::{BURST_MAX, Burst};
+
+fn metas(count: usize) -> Vec<Meta> {
+    (0..count).map(|_| Meta::zeroed()).collect()
+}
+
+fn owner(slot: u8) -> Owner {
+    Owner::new(SlotId::new(slot).unwrap(), 1)
+}
+
+fn holder(slot: u8) -> Holder {
+    Holder::slot(SlotId::new(slot).unwrap())
+}
+
+#[test]
+fn take_hands_out_the_last_given_first_and_tags_it() {
+    let (metas, magazine) = (metas(8), Magazine::zeroed());
+    let range = Range {
+        metas: &metas,
+        first: MbufIndex::new(2, 0),
+    };
+    let index = |number| MbufIndex::new(2, number).bits();
+    let given: Vec<u32> = (0..5).map(index).collect();
+    for meta in &metas {
+        meta.tag(holder(3));
+    }
+    assert_eq!(magazine.give(range, 0, &given), 5);
+    assert!(metas[..5].iter().all(|meta| meta.holder() == Holder::POOL));
+    let mut out = [0; 3];
+    let done = magazine.take(range, 5, holder(4), &mut out);
+    assert_eq!((done.taken, done.left, done.bad), (3, 2, 0));
+    assert_eq!(out, [index(4), index(3), index(2)]);
+    assert!(metas[2..5].iter().all(|meta| meta.holder() == holder(4)));
+    assert_eq!(magazine.count(), 2);
+}
+
+#[test]
+fn full_magazine_takes_no_more() {
+    let (metas, magazine) = (metas(MAGAZINE_LEN + 1), Magazine::zeroed());
+    let range = Range {
+        metas: &metas,
+        first: MbufIndex::new(0, 0),
+    };
+    let all: Vec<u32> = (0..)
+        .map(|number| MbufIndex::new(0, number).bits())
+        .take(metas.len())
+        .collect();
+    assert_eq!(magazine.give(range, 0, &all), MAGAZINE_LEN);
+    assert_eq!(magazine.give(range, MAGAZINE_LEN, &all[MAGAZINE_LEN..]), 0);
+    assert_eq!(magazine.count(), MAGAZINE_LEN);
+}
+
+#[test]
+fn entry_that_names_no_free_mbuf_is_dropped_and_counted() {
+    let (metas, magazine) = (metas(4), Magazine::zeroed());
+    let range = Range {
+        metas: &metas,
+        first: MbufIndex::new(0, 0),
+    };
+    let twice = [0, 1, 1, 4, u32::MAX, MbufIndex::new(1, 0).bits()];
+    assert_eq!(magazine.give(range, 0, &twice), 6);
+    let mut out = [0; 6];
+    let done = magazine.take(range, 6, holder(0), &mut out);
+    assert_eq!((done.taken, done.left, done.bad), (2, 0, 4));
+    assert_eq!(out[..2], [1, 0]);
+}
+
+#[test]
+fn magazine_has_one_owner() {
+    let magazine = Magazine::zeroed();
+    assert_eq!(magazine.claim(owner(1)), Some(0));
+    assert_eq!(magazine.claim(owner(2)), None);
+    assert_eq!(magazine.owner(), owner(1));
+    magazine.release();
+    assert_eq!(magazine.claim(owner(2)), Some(0));
+}
+
+/// A rack whose magazines have these counts.
+fn rack(counts: &[usize]) -> (Vec<Magazine>, Vec<AtomicU64>, Vec<Meta>) {
+    let magazines: Vec<Magazine> = counts.iter().map(|_| Magazine::zeroed()).collect();
+    let hints: Vec<AtomicU64> = (0..counts.len().div_ceil(32))
+        .map(|_| AtomicU64::new(0))
+        .collect();
+    let rack = Rack {
+        magazines: &magazines,
+        hints: &hints,
+    };
+    for (number, (magazine, count)) in magazines.iter().zip(counts).enumerate() {
+        magazine.stock((0..).map(|n| MbufIndex::new(0, n)).take(*count));
+        rack.release(Held {
+            magazine,
+            number,
+            count: *count,
+        });
+    }
+    (magazines, hints, Vec::new())
+}
+
+#[test]
+fn claims_prefer_full_and_empty_magazines_to_partial_ones() {
+    let mut counts = [5; 70];
+    (counts[40], counts[66]) = (MAGAZINE_LEN, 0);
+    let (magazines, hints, _) = rack(&counts);
+    let rack = Rack {
+        magazines: &magazines,
+        hints: &hints,
+    };
+    assert_eq!(rack.claim(owner(1), Need::Stock).unwrap().number, 40);
+    assert_eq!(rack.claim(owner(1), Need::Room).unwrap().number, 66);
+    assert_eq!(rack.claim(owner(1), Need::Stock).unwrap().number, 0);
+    assert_eq!(rack.claim(owner(1), Need::Partial).unwrap().number, 1);
+}
+
+#[test]
+fn lying_hints_cost_looks_and_nothing_else() {
+    let (magazines, hints, _) = rack(&[0, MAGAZINE_LEN, 3]);
+    let rack = Rack {
+        magazines: &magazines,
+        hints: &hints,
+    };
+    hints[0].store(u64::MAX, eal::sync::Ordering::Relaxed);
+    assert_eq!(rack.claim(owner(1), Need::Stock).unwrap().number, 1);
+    assert_eq!(rack.claim(owner(1), Need::Room).unwrap().number, 0);
+    hints[0].store(0, eal::sync::Ordering::Relaxed);
+    assert!(rack.claim(owner(1), Need::Stock).is_none());
+    assert_eq!(
+        rack.claim_unhinted(owner(1), Need::Stock, 7, 3)
+            .unwrap()
+            .number,
+        2
+    );
+}
+
+#[test]
+fn burst_to_and_fro_costs_no_exchange() {
+    let pool = pool(200);
+    let lcore = lcore(pool);
+    let mut burst = Burst::new(&lcore);
+    lcore.alloc_burst(pool, &mut burst, 20);
+    let mine = |pool: Pool| -> Vec<usize> {
+        let owned = |(at, m): (usize, &Magazine)| (m.owner() != Owner::NONE).then_some(at);
+        pool.magazines()
+            .iter()
+            .enumerate()
+            .filter_map(owned)
+            .collect()
+    };
+    burst.clear();
+    lcore.alloc_burst(pool, &mut burst, BURST_MAX);
+    let before = mine(pool);
+    for _ in 0..10 {
+        let mut more = Burst::new(&lcore);
+        lcore.alloc_burst(pool, &mut more, BURST_MAX);
+        burst.clear();
+        lcore.alloc_burst(pool, &mut burst, BURST_MAX);
+    }
+    assert!(
+        before.iter().all(|at| mine(pool).contains(at)),
+        "{before:?}"
+    );
+    drop(burst);
+    assert!(mine(pool).len() <= 2);
+}
+
+/// The worst case of the formula: all other slots own two magazines each, and one slot frees every mbuf that there is.
+#[test]
+fn free_finds_room_when_every_slot_sits_on_two_magazines() {
+    for count in [1_u32, 63, 64, 65, 128, 300] {
+        let pool = pool(count);
+        let lcore = lcore(pool);
+        let all: Vec<u32> =
+            core::iter::from_fn(|| Some(lcore.alloc(pool)?.leak().bits())).collect();
+        assert_eq!(all.len(), count as usize);
+        let others = (1..eal::SLOTS_MAX).flat_map(|slot| [slot; 2]);
+        let held: Vec<Held<'_>> = others
+            .map(|slot| {
+                pool.rack()
+                    .claim(owner(u8::try_from(slot).unwrap()), Need::Room)
+                    .unwrap()
+            })
+            .collect();
+        lcore.free(&all);
+        assert_eq!(lcore.counters().no_room.get(), 0, "{count} mbufs");
+        assert_eq!(pool.in_use(), 0);
+        for held in held {
+            pool.rack().release(held);
+        }
+        drop(lcore);
+        assert_at_rest(pool);
+    }
+}
+
+#[test]
+fn exits_merge_what_is_partial() {
+    let pool = pool(2048);
+    let lcores: Vec<Lcore> = (0..20).map(|_| lcore(pool)).collect();
+    // Each frees what another allocated, so that all end with crumbs.
+    let mut bits = Vec::new();
+    for lcore in &lcores {
+        let mut burst = Burst::new(lcore);
+        lcore.alloc_burst(pool, &mut burst, 10);
+        bits.push(burst.drain().map(|m| m.leak().bits()).collect::<Vec<_>>());
+    }
+    for (lcore, bits) in lcores.iter().rev().zip(&bits) {
+        lcore
+            .find(MbufIndex::from_bits(bits[0]))
+            .unwrap()
+            .0
+            .give(lcore, &bits[..7]);
+        lcore
+            .find(MbufIndex::from_bits(bits[0]))
+            .unwrap()
+            .0
+            .give(lcore, &bits[7..]);
+    }
+    drop(lcores);
+    assert_at_rest(pool);
+    let partial = pool
+        .magazines()
+        .iter()
+        .filter(|m| Need::Partial.met_by(m.count()))
+        .count();
+    assert!(partial <= 1, "{partial} magazines are partial");
+}
