@@ -18,7 +18,7 @@
 //! | [`queue`] | a queue in the hands of its thread |
 //! | [`port`], [`ports`] | one port: what it says, its queues, its life; all ports |
 //! | [`tx_buffer`] | packets that wait for a burst |
-//! | [`interfaces`] | the kernel's interfaces, for those who named none |
+//! | [`mod@interfaces`] | the kernel's interfaces, for those who named none |
 //! | [`drivers`] | the drivers |
 //! | [`error`] | what can go wrong |
 //!
@@ -26,6 +26,7 @@
 //! use std::sync::Arc;
 //!
 //! use eal::{ProcType, Region, Slot};
+//! # use forebay_ethdev as ethdev;
 //! use ethdev::{LocalExchange, PortConfig, PortId, Ports, QueueId};
 //! use mbuf::{Burst, Lcore, Pool, PoolConfig};
 //!
@@ -71,6 +72,9 @@ pub mod rss;
 pub mod stats;
 mod table;
 pub mod tx_buffer;
+
+#[cfg(test)]
+mod tests;
 
 pub use args::{DevArgs, Key, PortConfig};
 pub use capabilities::Capabilities;

@@ -17,4 +17,9 @@ pub mod ring;
 /// Every driver, in the order in which `--help` lists them.
 ///
 /// A new driver is a folder beside the others and a line here.
-pub static DRIVERS: &[&dyn Driver] = &[&af_packet::AfPacket, &pcap::Pcap, &ring::RingPort, &null::Null];
+pub static DRIVERS: &[&dyn Driver] = &[
+    &af_packet::AfPacket,
+    &pcap::Pcap,
+    &ring::RingPort,
+    &null::Null,
+];

@@ -1,7 +1,7 @@
 //! One port of the group, as this process sees it.
 //!
 //! The primary opens, configures, starts, stops and closes it; every process takes queues of it. What the others must know
-//! stands in the port's [record](crate::record) and in the [table](crate::table) of its queues.
+//! stands in the port's record (`record.rs`) and in the table (`table.rs`) of its queues.
 //!
 //! **If a process dies:** a secondary's queues are taken over; nothing else of the port is its business. When the primary
 //! dies record and table stay, queues go on, and the next primary that names the same port writes the record anew.
@@ -278,7 +278,6 @@ impl Port {
     }
 
     /// Claims a queue and gathers all that its driver gets.
-    #[expect(clippy::type_complexity, reason = "used twice, just above")]
     fn take(
         &self,
         direction: Direction,

@@ -19,7 +19,10 @@ use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{Block, Linktype, PcapError, PcapHeader};
 
 /// Longest frame that is taken from a file, and the snapshot length of files that are written: the limit of `libpcap`.
-pub const FRAME_MAX: usize = 262_144;
+pub const FRAME_MAX: usize = SNAPLEN as usize;
+
+/// The same, as it stands in a file's header.
+const SNAPLEN: u32 = 262_144;
 
 /// Longest pcapng block that carries a frame: the frame, the block's own fields and options.
 const PACKET_BLOCK_MAX: usize = FRAME_MAX + 65_536;
@@ -330,7 +333,7 @@ impl<S: Source> Reader<S> {
                 _ => usize::MAX,
             };
             let block_len = len as usize;
-            if block_len < BLOCK_LEN_MIN || block_len % 4 != 0 || block_len > most {
+            if block_len < BLOCK_LEN_MIN || !block_len.is_multiple_of(4) || block_len > most {
                 return Err(Damage::BlockLength { kind, len });
             }
             if most == usize::MAX {
@@ -560,7 +563,7 @@ pub fn file_header(stamp: Stamp) -> [u8; PCAP_HEADER_LEN] {
     header[..4].copy_from_slice(&magic.to_le_bytes());
     header[4..6].copy_from_slice(&version_major.to_le_bytes());
     header[6..8].copy_from_slice(&version_minor.to_le_bytes());
-    header[16..20].copy_from_slice(&(FRAME_MAX as u32).to_le_bytes());
+    header[16..20].copy_from_slice(&SNAPLEN.to_le_bytes());
     header[20..].copy_from_slice(&Linktype::ETHERNET.0.to_le_bytes());
     header
 }

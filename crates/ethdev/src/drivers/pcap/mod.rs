@@ -20,7 +20,7 @@
 //!
 //! **If a process dies:** its successor on an RX queue passes what the dead one had taken. A process killed inside
 //! `writev` may leave the last record of its burst cut short in the file, followed by the records of others; a full
-//! disk does not: the part that was written is taken back, and the queue stops with [`QueueState::Failed`].
+//! disk does not: the part that was written is taken back, and the queue stops with [`QueueState::Failed`](crate::QueueState::Failed).
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -125,7 +125,7 @@ impl PcapTx {
 
     /// After a call that wrote less: cuts off the record that is not whole, if it is still the end of the file. How many
     /// records are whole.
-    fn take_back(&self, lens: &[usize], written: usize) -> usize {
+    pub(super) fn take_back(&self, lens: &[usize], written: usize) -> usize {
         let (mut whole, mut sum) = (0, 0);
         while let Some(len) = lens.get(whole).filter(|len| sum + **len <= written) {
             sum += len;
