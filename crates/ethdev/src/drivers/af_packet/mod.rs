@@ -12,7 +12,7 @@
 //! interface, or answers too. See `docs/drivers.md`.
 //!
 //! **If a process dies:** the sockets live as long as anybody has a descriptor of them; every secondary that drives a queue
-//! has its own. Where in the ring to go on, the queue record says ([`blocks`]). Frames that the kernel has
+//! has its own. Where in the ring to go on, the queue record says (`blocks.rs`). Frames that the kernel has
 //! taken from a TX queue are copies, so that nothing of a pool lies in the kernel.
 
 mod blocks;
@@ -104,7 +104,7 @@ impl Driver for AfPacket {
                 source,
             },
         })?;
-        let index = name_to_index(&control, &options.interface)
+        name_to_index(&control, &options.interface)
             .map_err(|_| no_interface(&device, &options.interface))?;
         let (mac, ethernet) =
             sys::interface_mac(control.as_fd(), &options.interface).map_err(|source| {
@@ -129,7 +129,6 @@ impl Driver for AfPacket {
         let port = Port {
             device,
             options,
-            index,
             mac,
             mtu: 0,
             control,
@@ -167,7 +166,6 @@ impl Driver for AfPacket {
         Ok(Box::new(Port {
             device,
             options,
-            index: 0,
             mac: cx.mac,
             mtu: cx.mtu,
             control,
@@ -188,8 +186,6 @@ fn queues_max() -> u16 {
 struct Port {
     device: String,
     options: Options,
-    /// Of the interface; 0 in a secondary.
-    index: u32,
     /// As it was when the port was opened: told when the interface is gone.
     mac: MacAddress,
     mtu: u16,
@@ -223,6 +219,12 @@ impl Port {
         }
     }
 
+    /// The number of the interface for a socket: an interface made anew has another, and a thread may have gone to a
+    /// namespace where a number means something else.
+    fn index_for(&self, fd: &OwnedFd) -> io::Result<u32> {
+        Ok(name_to_index(fd, &self.options.interface)?)
+    }
+
     fn open_rx(&self) -> Result<OwnedFd, Error> {
         let geometry = self.options.geometry;
         let open = || {
@@ -230,9 +232,10 @@ impl Port {
             sys::set_rx_ring(fd.as_fd(), geometry)?;
             sys::ignore_outgoing(fd.as_fd())?;
             sys::drop_everything(fd.as_fd(), true)?;
-            sys::bind(fd.as_fd(), self.index, true)?;
+            let index = self.index_for(&fd)?;
+            sys::bind(fd.as_fd(), index, true)?;
             if self.promiscuous {
-                sys::set_promiscuous(fd.as_fd(), self.index, true)?;
+                sys::set_promiscuous(fd.as_fd(), index, true)?;
             }
             Ok::<_, io::Error>(fd)
         };
@@ -252,7 +255,7 @@ impl Port {
         let open = || {
             let fd = sys::packet_socket()?;
             sys::prepare_tx(fd.as_fd(), self.options.qdisc_bypass, SEND_ROOM)?;
-            sys::bind(fd.as_fd(), self.index, false)?;
+            sys::bind(fd.as_fd(), self.index_for(&fd)?, false)?;
             Ok(fd)
         };
         open().map_err(self.kernel("send on"))
@@ -440,10 +443,10 @@ impl Device for Port {
 
     fn set_promiscuous(&mut self, on: bool) -> Result<(), Error> {
         if on != self.promiscuous {
-            self.rx
-                .iter()
-                .flatten()
-                .try_for_each(|fd| sys::set_promiscuous(fd.as_fd(), self.index, on))
+            let change = |fd: &OwnedFd| sys::set_promiscuous(fd.as_fd(), self.index_for(fd)?, on);
+            let mut sockets = self.rx.iter().flatten();
+            sockets
+                .try_for_each(change)
                 .map_err(self.kernel("change the mode of"))?;
             self.promiscuous = on;
         }

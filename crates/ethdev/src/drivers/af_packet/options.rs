@@ -9,7 +9,7 @@ use crate::driver::Driver;
 use crate::error::Error;
 
 /// What `--help` shows.
-pub(super) const USAGE: &str = "iface=NAME[,qpairs=N][,blocksz=BYTES][,framesz=BYTES][,framecnt=N][,qdisc_bypass=0|1][,fanout_mode=hash|lb|cpu|rollover|rnd|qm]";
+pub(super) const USAGE: &str = "net_af_packet0,iface=NAME[,qpairs=N][,blocksz=BYTES][,framesz=BYTES][,framecnt=N][,qdisc_bypass=0|1][,fanout_mode=hash|lb|cpu|rollover|rnd|qm]";
 
 /// The keys above.
 pub(super) const KEYS: [Key; 7] = [

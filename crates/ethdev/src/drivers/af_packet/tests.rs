@@ -298,6 +298,76 @@ fn vlan_tags_come_back_as_they_were() {
     });
 }
 
+/// Offsets count from the start of the frame, so they move when a tag is taken off or put back.
+#[test]
+fn open_checksum_and_large_segment_keep_their_offsets_behind_tags() {
+    use mbuf::{OffloadFlags, TxOffload};
+    lab::isolated!({
+        let (a, b) = cable("a", "b");
+        let memory = memory(1024);
+        let mut near = Opened::start(&a, memory, "net_af_packet0,iface=a0", 1, 1);
+        let mut far = Opened::start(&b, memory, "net_af_packet0,iface=b0", 1, 1);
+        let (mut tx, mut rx, lcore) = (near.tx(0), far.rx(0), lcore(memory.0));
+        let tags: [&[[u8; 4]]; 3] = [
+            &[],
+            &[[0x81, 0, 0, 5]],
+            &[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 9]],
+        ];
+        for (tags, large) in tags
+            .into_iter()
+            .flat_map(|tags| [(tags, false), (tags, true)])
+        {
+            let shift = 4 * tags.len() as u16;
+            let sent = tcp_segment(tags, if large { 20_000 } else { 1000 });
+            let mut mbuf = lcore.mbuf_from(memory.1, &sent[..64]).unwrap();
+            assert!(mbuf.extend_from_slice(memory.1, &sent[64..]));
+            let gso = OffloadFlags::GSO_TCP4 | OffloadFlags::GSO_ECN;
+            let flags = OffloadFlags::TX_L4_CSUM | if large { gso } else { OffloadFlags::NONE };
+            let offload = TxOffload {
+                csum_start: 34 + shift,
+                csum_offset: 16,
+                hdr_len: if large { 54 + shift } else { 0 },
+                gso_size: if large { 1400 } else { 0 },
+                gso_type: if large { 0x81 } else { 0 },
+            };
+            mbuf.set_flags(flags);
+            mbuf.set_offload(offload);
+            let mut burst = Burst::new(&lcore);
+            burst.push(mbuf).unwrap();
+            assert_eq!(tx.tx_burst(&mut burst), 1);
+            let until = Instant::now() + WAIT;
+            while burst.is_empty() && Instant::now() < until {
+                rx.rx_burst(&lcore, &mut burst);
+            }
+            let came = burst.get(0).unwrap();
+            assert!(bytes(&came) == sent, "{tags:x?} {large}");
+            assert_eq!(
+                came.flags().without(OffloadFlags::RSS_HASH),
+                flags,
+                "{tags:x?}"
+            );
+            assert_eq!(came.offload(), offload, "{tags:x?}");
+        }
+        assert_eq!(near.counters(Direction::Tx, 0).read().all_drops(), 0);
+    });
+}
+
+/// A TCP segment over IPv4 whose checksum field holds the sum of the pseudo header alone.
+fn tcp_segment(tags: &[[u8; 4]], payload: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    frame.extend(tags.concat());
+    frame.extend([8, 0]);
+    let [high, low] = (payload as u16 + 40).to_be_bytes();
+    frame.extend([
+        0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    frame.extend([
+        0, 80, 0, 90, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0x12, 0x34, 0, 0,
+    ]);
+    frame.extend((0..payload).map(|number| number as u8));
+    frame
+}
+
 #[test]
 fn jumbo_frames_pass_as_chains() {
     lab::isolated!({
@@ -589,6 +659,10 @@ fn interface_that_goes_away_is_a_count() {
                 .read()
                 .dropped(DropReason::LinkDown),
             16
+        );
+        assert_eq!(
+            port.counters(Direction::Tx, 0).read().state,
+            crate::stats::QueueState::Gone
         );
         let error = port.device.set_mtu(1400).unwrap_err().to_string();
         assert!(error.contains("a0"), "{error}");

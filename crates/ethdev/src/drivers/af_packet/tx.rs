@@ -8,7 +8,7 @@ use mbuf::{BURST_MAX, Burst, MbufRef, OffloadFlags, SEGMENTS_MAX};
 use super::sys::Messages;
 use super::vnet;
 use crate::driver::TxQueue;
-use crate::stats::{DropReason, QueueCounters};
+use crate::stats::{DropReason, QueueCounters, QueueState};
 
 /// Pieces of frames in one system call: four for each frame of a burst, and enough for the longest chain.
 const PIECES: usize = if BURST_MAX * 4 > SEGMENTS_MAX {
@@ -111,6 +111,10 @@ impl PacketTx {
                     done += 1;
                 }
                 Refusal::Link => {
+                    if error.raw_os_error() != Some(libc::ENETDOWN) {
+                        let code = u64::from(error.raw_os_error().unwrap_or(0).unsigned_abs());
+                        self.counters.set_state(QueueState::Gone, code);
+                    }
                     frames
                         .iter()
                         .flatten()
