@@ -649,3 +649,47 @@ fn damaged_record_is_told_and_never_believed() {
     record.state.store(77, eal::sync::Ordering::Relaxed);
     assert_eq!(group.secondary().count(), 0);
 }
+
+fn eal(args: &[&str]) -> eal::Eal {
+    let args = ["test", "--in-memory", "--no-huge", "-m", "16"]
+        .iter()
+        .chain(args);
+    let args = args.map(|arg| (*arg).to_owned());
+    eal::Eal::init(eal::EalArgs::parse(args).unwrap().0).unwrap()
+}
+
+#[test]
+fn ports_of_the_command_line_are_opened_and_used_on_another_thread() {
+    let eal = eal(&["--vdev=net_null0,size=64", "--vdev", "net_ring1"]);
+    let pool = Pool::create(eal.region(), &PoolConfig::new("packets", 256)).unwrap();
+    let ports = Ports::probe(&eal).unwrap();
+    for port in &ports {
+        port.configure(1, 1, &PortConfig::default()).unwrap();
+        port.rx_queue_setup(QueueId(0), 0, pool).unwrap();
+        port.tx_queue_setup(QueueId(0), 0).unwrap();
+        port.start().unwrap();
+    }
+    let slot = eal.claim_slot("worker").unwrap();
+    let shared = ports.clone();
+    let worker = std::thread::spawn(move || {
+        let lcore = Lcore::new(slot);
+        let (from, to) = (first(&shared), shared.port(PortId(1)).unwrap());
+        let (mut from, mut back, mut to) =
+            (rx(from, 0, &lcore), rx(to, 0, &lcore), tx(to, 0, &lcore));
+        let mut burst = Burst::new(&lcore);
+        from.rx_burst(&lcore, &mut burst);
+        to.tx_burst(&mut burst);
+        back.rx_burst(&lcore, &mut burst)
+    });
+    assert_eq!(worker.join().unwrap(), 32);
+    assert_eq!(ports.port(PortId(1)).unwrap().stats().tx.packets, 32);
+    eal.cleanup().unwrap();
+}
+
+#[test]
+fn allowed_pci_device_is_refused_with_what_to_write() {
+    let error = Ports::probe(&eal(&["-a", "ffff:ff:1f.7"])).unwrap_err();
+    assert!(error.is_usage());
+    assert!(error.to_string().contains("no such PCI device"), "{error}");
+    assert_eq!(Ports::probe(&eal(&[])).unwrap().count(), 0);
+}
