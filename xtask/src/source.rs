@@ -99,20 +99,15 @@ impl Source {
             .split(|c: char| !(c.is_alphanumeric() || c == '_'))
     }
 
-    /// The files that the `mod NAME;` lines of a file at `path` may mean, by module.
-    pub(crate) fn modules(&self, path: &Path) -> Vec<[PathBuf; 2]> {
+    /// The files that the `mod NAME;` lines of the file at `path` may mean, by module. `is_root` says
+    /// whether it is the first file of a target.
+    pub(crate) fn modules(&self, path: &Path, is_root: bool) -> Vec<[PathBuf; 2]> {
         let dir = path.parent().unwrap_or(Path::new(""));
         let stem = path
             .file_stem()
             .and_then(|stem| stem.to_str())
             .unwrap_or_default();
-        let is_root = matches!(stem, "main" | "lib" | "mod")
-            || matches!(
-                dir.file_name().and_then(|d| d.to_str()),
-                Some("tests" | "examples")
-            )
-            || matches!(dir.file_name().and_then(|d| d.to_str()), Some("benches"));
-        let dir = if is_root {
+        let inside = if is_root || stem == "mod" {
             dir.to_owned()
         } else {
             dir.join(stem)
@@ -122,14 +117,20 @@ impl Source {
             .split_inclusive([';', '{', '}'])
             .flat_map(split_words)
             .collect();
-        words
+        let mut modules: Vec<_> = words
             .windows(3)
             .filter(|three| three[0] == "mod" && three[2] == ";")
             .map(|three| {
                 let file = format!("{}.rs", three[1]);
-                [dir.join(file), dir.join(three[1]).join("mod.rs")]
+                [inside.join(file), inside.join(three[1]).join("mod.rs")]
             })
-            .collect()
+            .collect();
+        // `#[path = "..."]` counts from the folder of the file that says it.
+        let named = self.strings.iter().filter(|text| text.ends_with(".rs"));
+        if self.code.contains("#[path") {
+            modules.extend(named.map(|file| [dir.join(file), dir.join(file)]));
+        }
+        modules
     }
 
     /// How many lines of `text` are not inside a `#[cfg(test)]` module.
@@ -240,13 +241,18 @@ let b = r#"unsafe "x" "#; /* unsafe /* nested
     #[test]
     fn modules_are_looked_for_where_the_compiler_looks() {
         let source = Source::scan("pub mod a;\n#[cfg(test)]\nmod tests;\nmod inline { mod b; }");
-        let of_lib = source.modules(Path::new("src/lib.rs"));
+        let of_lib = source.modules(Path::new("src/lib.rs"), true);
         assert_eq!(
             of_lib[0],
             [PathBuf::from("src/a.rs"), PathBuf::from("src/a/mod.rs")]
         );
-        let of_file = source.modules(Path::new("src/region.rs"));
+        let of_file = source.modules(Path::new("src/region.rs"), false);
         assert_eq!(of_file[1][0], PathBuf::from("src/region/tests.rs"));
+        let of_tests = source.modules(Path::new("src/tests/files.rs"), false);
+        assert_eq!(of_tests[0][0], PathBuf::from("src/tests/files/a.rs"));
+        let named = Source::scan("#[path = \"b_tests.rs\"]\nmod tests;");
+        let named = named.modules(Path::new("src/b.rs"), false);
+        assert_eq!(named[1][0], PathBuf::from("src/b_tests.rs"));
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Where its manifest lies.
     pub(crate) dir: PathBuf,
-    /// Other members it depends on, in whatever way.
+    /// Other members it depends on.
     pub(crate) uses: Vec<String>,
+    /// Other members that only its tests, examples and benches depend on.
+    pub(crate) tests_use: Vec<String>,
     /// The first source file of each target.
     pub(crate) roots: Vec<PathBuf>,
 }
@@ -78,19 +80,24 @@ impl Workspace {
 
 impl Member {
     fn from_metadata(package: &Value, names: &[&str]) -> Option<Self> {
-        let mut uses: Vec<String> = package["dependencies"]
-            .as_array()?
-            .iter()
-            .filter_map(|dependency| dependency["name"].as_str())
-            .filter(|name| names.contains(name))
-            .map(str::to_owned)
-            .collect();
-        uses.sort();
-        uses.dedup();
+        let dependencies = package["dependencies"].as_array()?;
+        let members = |is_for_tests: bool| {
+            let mut found: Vec<String> = dependencies
+                .iter()
+                .filter(|dependency| (dependency["kind"].as_str() == Some("dev")) == is_for_tests)
+                .filter_map(|dependency| dependency["name"].as_str())
+                .filter(|name| names.contains(name))
+                .map(str::to_owned)
+                .collect();
+            found.sort();
+            found.dedup();
+            found
+        };
         Some(Self {
             name: package["name"].as_str()?.to_owned(),
             dir: path(&package["manifest_path"])?.parent()?.to_owned(),
-            uses,
+            uses: members(false),
+            tests_use: members(true),
             roots: package["targets"]
                 .as_array()?
                 .iter()
