@@ -227,11 +227,20 @@ pub enum Error {
         page_kb: usize,
     },
     /// No place to take hugepages from.
-    #[error("no hugepages from {}: {why}; run `mount -t hugetlbfs none {}`, or pass --no-huge", dir.display(), dir.display())]
+    #[error(
+        "{needed} hugepages of {page_kb} kB are needed and none can be had from {}: {why}; \
+         run `mount -t hugetlbfs none {}` and `sysctl vm.nr_hugepages={needed}`, or pass --no-huge",
+        dir.display(),
+        dir.display()
+    )]
     HugeMount {
         /// The place.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// How many are needed.
+        needed: usize,
+        /// Their size.
+        page_kb: usize,
+        /// What is wrong with the place.
         why: &'static str,
     },
     /// No memory to share.

@@ -174,6 +174,12 @@ pub(crate) fn choose(
             core::cmp::Reverse(mount.page_size),
         )
     });
+    let no_place = |dir: PathBuf, page: usize, why| Error::HugeMount {
+        dir,
+        needed: len.div_ceil(page),
+        page_kb: page >> 10,
+        why,
+    };
     let mut lacking = None;
     for mount in mounts {
         let (needed, free) = (len.div_ceil(mount.page_size), free_pages(mount.page_size));
@@ -197,22 +203,17 @@ pub(crate) fn choose(
                 page_kb: mount.page_size >> 10,
             }
         } else {
-            Error::HugeMount {
-                dir: path,
-                why: "it cannot be written by this user",
-            }
+            no_place(path, mount.page_size, "it cannot be written by this user")
         };
         lacking = lacking.or(Some(why));
     }
     let lacking = lacking.unwrap_or_else(|| match huge_dir {
-        Some(dir) => Error::HugeMount {
-            dir: dir.to_owned(),
-            why: "it is not on a hugetlbfs",
-        },
-        None => Error::HugeMount {
-            dir: PathBuf::from("/dev/hugepages"),
-            why: "no hugetlbfs is mounted",
-        },
+        Some(dir) => no_place(dir.to_owned(), HUGE_PAGE, "it is not on a hugetlbfs"),
+        None => no_place(
+            PathBuf::from("/dev/hugepages"),
+            HUGE_PAGE,
+            "no hugetlbfs is mounted",
+        ),
     });
     match choice {
         HugeChoice::Required => Err(lacking),

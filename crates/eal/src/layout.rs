@@ -234,3 +234,30 @@ macro_rules! layout_hash {
         hash.finish()
     }};
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A new number here means that processes of this build and of an earlier one refuse each other: say so in the changelog.
+    #[test]
+    fn layout_is_the_one_that_was_released() {
+        assert_eq!((VERSION, HASH), (1, 0x84b8_9fd6_6661_ab2d));
+    }
+
+    #[test]
+    fn hash_tells_names_order_and_sizes_apart() {
+        let hashes = [
+            Hash::new().finish(),
+            Hash::new().text("a").text("b").finish(),
+            Hash::new().text("ab").text("").finish(),
+            Hash::new().text("b").text("a").finish(),
+            Hash::new().number(1).finish(),
+            Hash::new().number(256).finish(),
+        ];
+        let mut different = hashes.to_vec();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), hashes.len());
+    }
+}

@@ -118,6 +118,12 @@ impl Lock {
         self.set(&MEMBERS, Mode::Exclusive)
     }
 
+    /// Lets go of everything.
+    pub(crate) fn let_go(&self) {
+        // Letting go of what is not held succeeds, and nothing else of it can fail.
+        let _ = try_lock(self.file.as_fd(), &ALL, Mode::Unlocked);
+    }
+
     /// Whether another process is the primary. One that cannot be asked after lives.
     pub(crate) fn has_primary(&self) -> bool {
         is_locked(self.file.as_fd(), &PRIMARY).unwrap_or(true)
@@ -149,7 +155,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing would do, were it not for a child that is just being forked: it shares the description until it calls `exec`.
-        let _ = try_lock(self.file.as_fd(), &ALL, Mode::Unlocked);
+        self.let_go();
     }
 }
 

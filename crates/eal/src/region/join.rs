@@ -11,6 +11,7 @@
 //! shared memory.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -252,21 +253,28 @@ impl Region {
         }))
     }
 
-    /// Leaves for good: the primary of a group in which nobody else lives removes its files. Called at the end, with no slot left;
-    /// the memory stays mapped. Says whether the group was removed.
+    /// Leaves for good: the primary of a group in which nobody else lives removes its files, and any process lets a successor in.
+    /// Called at the end, with no slot left: one that is left keeps our place. The memory stays mapped. Says whether the group
+    /// was removed.
     ///
     /// # Errors
     ///
     /// The operating system's.
     pub fn leave(&self) -> Result<bool, Error> {
-        let Some(files) = self.files.as_ref().filter(|_| self.is_primary()) else {
+        let Some(files) = &self.files else {
             return Ok(false);
         };
-        if !files.lock.try_alone()? {
-            return Ok(false);
+        let slots = self.mine.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.is_primary() && files.lock.try_alone()?;
+        if alone {
+            files.directory.remove()?;
         }
-        files.directory.remove()?;
-        Ok(true)
+        if *slots == 0 && self.access != Access::Observer {
+            // Before the lock is let go: from then on another may be the primary. A word of this process, for its threads.
+            self.left.store(true, Ordering::Release);
+            files.lock.let_go();
+        }
+        Ok(alone)
     }
 }
 

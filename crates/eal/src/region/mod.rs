@@ -20,6 +20,7 @@
 //! process table and the group's lock say ([`process`](crate::process)).
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 mod attach;
@@ -63,6 +64,8 @@ pub struct Region {
     mine: Mutex<u64>,
     /// Keeps the threads of the primary apart while they reserve.
     reserving: Mutex<()>,
+    /// Set when this process has left the group, and only looks from then on.
+    left: AtomicBool,
     /// None: private memory.
     files: Option<Files>,
 }
@@ -163,13 +166,19 @@ impl Region {
             access,
             mine: Mutex::new(0),
             reserving: Mutex::new(()),
+            left: AtomicBool::new(false),
             files,
         })
     }
 
     /// Whether this process is the group's primary: may it write the control part?
     pub fn is_primary(&self) -> bool {
-        self.access == Access::Primary
+        self.access == Access::Primary && !self.has_left()
+    }
+
+    fn has_left(&self) -> bool {
+        // Acquire: pairs with the Release in `leave`.
+        self.left.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// The role of this process; [`ProcType::Invalid`] for one that only looks.
@@ -430,7 +439,7 @@ impl Region {
 
     /// The slots of this process, kept from its other threads.
     pub(crate) fn places(&self, what: &'static str) -> Result<Places<'_>, Error> {
-        if self.access == Access::Observer {
+        if self.access == Access::Observer || self.has_left() {
             return Err(Error::ReadOnly { what });
         }
         let mine = self.mine.lock().unwrap_or_else(PoisonError::into_inner);

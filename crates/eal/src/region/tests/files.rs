@@ -201,17 +201,95 @@ fn secondary_joins_a_whole_region_without_a_primary() {
 #[test]
 fn last_primary_out_removes_everything_and_an_earlier_one_nothing() {
     let lab = Lab::new();
-    let primary = lab.primary();
-    let files = primary.info().files.unwrap();
-    let secondary = lab.secondary();
-    assert!(!primary.leave().unwrap());
+    let (earlier, secondary) = (lab.primary(), lab.secondary());
+    let files = earlier.info().files.unwrap();
+    assert!(!earlier.leave().unwrap());
+    assert!(files.0.exists() && files.1.exists());
+    let last = lab.primary();
     assert!(!secondary.leave().unwrap());
     assert!(files.0.exists() && files.1.exists());
-    drop(secondary);
-    assert!(primary.leave().unwrap());
+    assert!(last.leave().unwrap());
     assert!(!files.0.exists() && !files.1.exists());
     assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
     assert_eq!(lab.join(ProcType::Primary).unwrap().1, Joined::Created);
+}
+
+#[test]
+fn process_that_left_lets_a_successor_in_and_changes_nothing_any_more() {
+    let lab = Lab::new();
+    let primary = kept(lab.primary());
+    let secondary = kept(lab.secondary());
+    let slot = Slot::claim(primary, "slot").unwrap();
+    assert!(!primary.leave().unwrap(), "somebody lives");
+    assert!(primary.is_primary(), "a slot is left");
+    drop(slot);
+    assert!(!primary.leave().unwrap());
+    assert!(matches!(
+        primary.reserve(ZoneKind::Plain, "late", 1, 0, None),
+        Err(Error::NotPrimary { .. })
+    ));
+    assert!(matches!(
+        Slot::claim(primary, "late"),
+        Err(Error::ReadOnly { .. })
+    ));
+    let (next, joined) = lab.join(ProcType::Primary).unwrap();
+    assert_eq!(joined, Joined::Adopted);
+    drop(next);
+    assert!(!secondary.leave().unwrap());
+    assert_eq!(lab.join(ProcType::Primary).unwrap().1, Joined::Created);
+}
+
+#[test]
+fn region_lies_on_hugepages_where_there_are_some_and_says_how_to_get_them_where_not() {
+    let lab = Lab::new();
+    let config = RegionConfig {
+        huge: HugeChoice::Required,
+        ..lab.config(ProcType::Primary)
+    };
+    match Region::join(&config) {
+        Ok((primary, _)) => {
+            assert_eq!(
+                (primary.info().backing, primary.info().data_len % (2 << 20)),
+                (Backing::Huge, 0)
+            );
+            let zone = primary
+                .reserve(ZoneKind::Plain, "z", 1 << 20, 4096, Some(0))
+                .unwrap();
+            zone.get::<AtomicU64>(0)
+                .unwrap()
+                .store(3, Ordering::Relaxed);
+            let secondary = lab.secondary();
+            let seen = secondary.lookup(ZoneKind::Plain, "z").unwrap();
+            assert_eq!(seen.get::<AtomicU64>(0).unwrap().load(Ordering::Relaxed), 3);
+            drop(secondary);
+            assert!(primary.leave().unwrap());
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains("2 hugepages of 2048 kB are needed"), "{text}");
+            assert!(
+                text.contains("sysctl vm.nr_hugepages=") && text.contains("--no-huge"),
+                "{text}"
+            );
+            assert_eq!(
+                lab.dir.path().read_dir().unwrap().count(),
+                0,
+                "nothing is left behind"
+            );
+        }
+    }
+    // Not asked for, they may be missing.
+    let config = RegionConfig {
+        huge: HugeChoice::Auto,
+        data_len: 1 << 40,
+        ..config
+    };
+    let text = Region::join(&config).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        text.contains("has no room for a region of 1048576 MB"),
+        "{text}"
+    );
+    assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]
