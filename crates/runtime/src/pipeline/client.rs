@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use eal::{Eal, EalArgs, Owner, ProcType};
 use ethdev::{PortId, Ports, QueueId, RxQueue, TxBuffer, TxQueue};
@@ -13,6 +15,9 @@ use super::args::{ClientArgs, Queues, Usage};
 use super::idle::Idle;
 use super::stats::{ClientCounters, PORTS_MAX, PortInfo, segments};
 use super::{ring_name, stop_flag};
+
+/// How long a client without `--wait` gives a server that is just starting.
+const SERVER_WAIT: Duration = Duration::from_secs(2);
 
 /// Runs until the stop flag is set.
 pub(super) fn forward(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()> {
@@ -28,7 +33,10 @@ pub(super) fn forward(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<
 
 fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     let region = eal.region();
-    let info = PortInfo::lookup(region)?;
+    let wait = Duration::from_secs(eal.args().wait_seconds.into()).max(SERVER_WAIT);
+    let Some(info) = wait_for_server(eal, wait, stop)? else {
+        return Ok(());
+    };
     let clients = info.clients();
     if args.id >= clients {
         return Err(Usage(format!(
@@ -54,7 +62,11 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         Source::Queues(queues)
     } else {
         let ring = Ring::lookup(region, &ring_name(args.id))?;
-        Source::Ring(MbufConsumer::new(ring.consumer(lcore.owner())?))
+        let end = ring.consumer(lcore.owner()).map_err(|error| match error {
+            ring::Error::Taken { pid, .. } => taken(args.id, pid),
+            error => error.into(),
+        })?;
+        Source::Ring(MbufConsumer::new(end))
     };
     let mut outputs = Outputs::open(&lcore, &ports, info, args.id, queue)?;
     let owner = info.client(args.id).owner;
@@ -79,6 +91,41 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     outputs.flush();
     owner.store(Owner::NONE.bits(), Ordering::Relaxed);
     Ok(())
+}
+
+/// Says in the user's words that another client has the id.
+fn taken(id: u32, pid: u32) -> anyhow::Error {
+    anyhow::anyhow!(
+        "-n {id}: client {id} is running as process {pid}; use another id, or stop that process"
+    )
+}
+
+/// The server's counters, once it is ready for clients; `None` if this process is told to stop first.
+fn wait_for_server(
+    eal: &Eal,
+    wait: Duration,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<PortInfo<'static>>> {
+    let start = Instant::now();
+    let mut told = false;
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(info) = PortInfo::lookup(eal.region())
+            && !info.ports().is_empty()
+        {
+            return Ok(Some(info));
+        }
+        let prefix = &eal.args().prefix;
+        anyhow::ensure!(
+            start.elapsed() < wait,
+            "the primary of group {prefix:?} runs no server; start `mp_server` (or `forebay server`) with --file-prefix={prefix}, or wait longer with --wait"
+        );
+        if start.elapsed() > SERVER_WAIT && !told {
+            tracing::info!("waiting for the server of group {prefix:?}");
+            told = true;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(None)
 }
 
 /// Takes a burst from each source and buffers it for sending; says whether there was any.

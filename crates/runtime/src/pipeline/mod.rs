@@ -21,6 +21,7 @@ mod screen;
 mod server;
 pub mod stats;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -121,6 +122,7 @@ fn log_to_stderr(args: &EalArgs) {
     // A process that set a log up already keeps it.
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level)
         .with_target(false)
         .without_time()

@@ -42,12 +42,20 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
     eal_args.proc_type = ProcType::Primary;
     let pool_config = PoolConfig::new(POOL, pool_count(&args, &ports));
     let needed_mb = region_mb(&pool_config, &args)?;
-    eal_args.memory_mb.get_or_insert(needed_mb);
+    if eal_args.memory_mb.is_none() && eal_args.socket_mem_mb.is_empty() {
+        eal_args.memory_mb = Some(needed_mb);
+    }
+    let given_mb = eal_args.memory_bytes() >> 20;
+    anyhow::ensure!(
+        given_mb >= needed_mb,
+        "{given_mb} MB are too few for {} clients and rings of {}; use -m {needed_mb}",
+        args.clients,
+        args.ring_size
+    );
 
     let stop = stop_flag()?;
     let eal = Eal::init(eal_args)?;
     let outcome = Server::open(&eal, &args, &ports, &pool_config)
-        .with_context_of_memory(needed_mb)
         .and_then(|server| server.run(&eal, &args, &stop));
     let cleanup = eal.cleanup();
     outcome.and(cleanup.map_err(Into::into))
@@ -81,26 +89,6 @@ fn region_mb(pool: &PoolConfig<'_>, args: &ServerArgs) -> Result<u64, mbuf::Erro
     const REST: u64 = 4 * MIB;
     let rings = u64::from(args.clients) * (u64::from(args.ring_size) * 4 + 4096);
     Ok((Pool::len_for(pool)? as u64 + rings + REST).div_ceil(2 * MIB) * 2)
-}
-
-/// Adds how much memory would do to an error that says there is too little.
-trait WithContextOfMemory<T> {
-    fn with_context_of_memory(self, needed_mb: u64) -> anyhow::Result<T>;
-}
-
-impl<T> WithContextOfMemory<T> for anyhow::Result<T> {
-    fn with_context_of_memory(self, needed_mb: u64) -> anyhow::Result<T> {
-        self.map_err(|error| {
-            let full = error
-                .chain()
-                .any(|cause| matches!(cause.downcast_ref(), Some(eal::Error::Full { .. })));
-            if full {
-                error.context(format!("this pipeline needs `-m {needed_mb}`"))
-            } else {
-                error
-            }
-        })
-    }
 }
 
 /// What the server opened, before it runs.
