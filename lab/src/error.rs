@@ -8,7 +8,7 @@ use std::io;
 pub enum Error {
     /// The kernel lets this user make no network namespace.
     #[error(
-        "network namespaces are forbidden here: {reason}; \
+        "network namespaces are forbidden here ({source}): {reason}; \
          run this with sudo, or take `forebay demo --local`, which needs none"
     )]
     Forbidden {

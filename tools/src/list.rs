@@ -85,7 +85,7 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<bool> {
             Err(error) => {
                 // One that was just made or just goes away is no failure of the others.
                 is_right = args.file_prefix.is_none();
-                eprintln!("forebay: {}: {error}", place.prefix());
+                crate::tell(&format!("{}: {error}", place.prefix()));
             }
         }
     }

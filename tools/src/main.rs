@@ -26,6 +26,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "forebay",
+    bin_name = "forebay",
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
@@ -151,7 +152,7 @@ fn main() -> ExitCode {
         // Whoever read the results has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "forebay: {error:#}");
+            tell(&in_one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -187,29 +188,43 @@ fn refuse(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            let _ = writeln!(
-                io::stderr(),
-                "forebay: no task given; `forebay --help` lists them"
-            );
+            tell("no task given; `forebay --help` lists them");
             ExitCode::from(2)
         }
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or("wrong arguments");
             let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-            for kind in [
+            let near = [
                 ContextKind::SuggestedArg,
                 ContextKind::SuggestedSubcommand,
                 ContextKind::SuggestedValue,
-            ] {
-                if let Some(near) = error.get(kind) {
-                    line.push_str(&format!("; did you mean {near}?"));
-                }
+            ];
+            if let Some(near) = near.into_iter().find_map(|kind| error.get(kind)) {
+                line.push_str(&format!("; did you mean {near}?"));
+            } else if let Some(values) = error.get(ContextKind::ValidValue) {
+                line.push_str(&format!("; take one of {values}"));
             }
-            let _ = writeln!(io::stderr(), "forebay: {line}; see `forebay --help`");
+            tell(&format!("{line}; see `forebay --help`"));
             ExitCode::from(2)
         }
     }
+}
+
+/// Says what went wrong. Who closed stderr does not want to hear it.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "forebay: {line}");
+}
+
+/// An error and its causes, but for those that are in the sentence already.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |line, cause| match cause.to_string() {
+            cause if line.is_empty() => cause,
+            cause if line.contains(&cause) => line,
+            cause => format!("{line}: {cause}"),
+        })
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -230,6 +245,14 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cause_that_was_told_is_not_told_again() {
+        let error = anyhow::anyhow!("no")
+            .context("cannot open x: no; make it")
+            .context("the demo");
+        assert_eq!(in_one_line(&error), "the demo: cannot open x: no; make it");
     }
 
     #[test]

@@ -70,6 +70,8 @@ impl Group {
             command
                 .arg(subcommand)
                 .args(eal)
+                // Only what went wrong: an error of the demo quotes it.
+                .arg("--log-level=warning")
                 .arg(format!("--file-prefix={prefix}"));
             command.arg(format!("--runtime-dir={}", place.path().display()));
             command.arg("--").args(app);
@@ -122,6 +124,14 @@ impl Group {
             self.server.pid(),
             self.clients.len(),
             pids.join(", ")
+        )
+    }
+
+    /// What to type meanwhile.
+    pub(super) fn how_to_look(&self) -> String {
+        let (prefix, directory) = (&self.prefix, self.place.path().display());
+        format!(
+            "forebay rings --file-prefix={prefix} --runtime-dir={directory} (or list, pools, zones, check)"
         )
     }
 

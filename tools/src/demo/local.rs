@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 use super::group::{Group, this_program};
 use super::packet::{self, PACKET_LEN, Receipt};
 use super::process::Process;
-use super::{DemoArgs, Queues, Stop, report, step};
+use super::{DemoArgs, Queues, Stop, progress, report, step};
+use crate::print::Output;
 
 /// Packets under way in each direction. Both together fit one client's ring, so none is dropped.
 const WINDOW: u64 = 64;
@@ -77,6 +78,9 @@ pub(super) fn run(args: &DemoArgs, stop: &Stop) -> anyhow::Result<bool> {
     let vdevs = ["net_ring0,wire=1", "net_ring1,wire=1"].map(str::to_owned);
     let mut group = Group::start(args, &vdevs, stop, |_| Ok(()))?;
     step("group", &group.members())?;
+    if args.seconds.is_some() {
+        step("look", &group.how_to_look())?;
+    }
 
     let packets = args.bytes.div_ceil(PACKET_LEN as u64);
     let mut command = this_program();
@@ -152,7 +156,9 @@ pub(crate) fn run_hosts(args: &HostsArgs) -> anyhow::Result<bool> {
     let eal = Eal::init(eal_args)?;
     let found = exchange(&eal, args, &stop);
     eal.cleanup()?;
-    println!("{}", serde_json::to_string(&found?)?);
+    let mut output = Output::new(true);
+    output.if_json(&found?)?;
+    output.finish()?;
     Ok(true)
 }
 
@@ -199,7 +205,7 @@ fn exchange(eal: &Eal, args: &HostsArgs, stop: &Stop) -> anyhow::Result<HostsRep
         if told.elapsed() > TELL_EVERY {
             told = Instant::now();
             let received: u64 = ways.iter().map(|way| way.receipt.received).sum();
-            eprintln!("progress: {received} packets have arrived");
+            progress(&format!("progress: {received} packets have arrived"));
         }
     }
     let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum();

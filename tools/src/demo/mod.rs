@@ -171,6 +171,11 @@ fn step(what: &str, how: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// Tells on stderr how far a longer step is. Who closed it does not want to know.
+fn progress(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Runs the demo; `true` if all that was tried came out right.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     let start = Instant::now();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::Stop;
+use super::{Stop, progress};
 
 /// How long a process may take from its start to its first `ready` line.
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -108,7 +108,7 @@ impl Process {
             while let Ok(line) = self.lines.try_recv() {
                 // It takes long: let those who watch know how far it is.
                 if line.starts_with("progress") {
-                    eprintln!("{line}");
+                    progress(&line);
                 } else {
                     self.keep(line);
                 }

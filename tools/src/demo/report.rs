@@ -1,14 +1,18 @@
 //! What the demo's processes counted, and whether every buffer is where it should be.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use forebay::eal::Observer;
+use forebay::eal::{Counter, Observer};
 use forebay::pipeline::stats::PortInfo;
 
 use super::step;
 use crate::check;
 use crate::print::{Output, Table, thousands};
 
+/// How long packets may be under way after the last was sent.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 /// How often the check looks before something counts as wrong.
 const PASSES: u32 = 10;
 
@@ -17,9 +21,11 @@ pub(super) fn show(runtime_dir: &Path, prefix: &str) -> anyhow::Result<bool> {
     let observer = Box::leak(Box::new(Observer::open(Some(runtime_dir), prefix)?));
     let region = observer.region();
     let info = PortInfo::lookup(region)?;
-    println!("{}{}", ports(&info), clients(&info));
+    settle(&info);
     let mut output = Output::new(false);
+    output.say(&format!("\n{}\n{}", ports(&info), clients(&info)))?;
     let is_clean = check::show(region, PASSES, &mut output)?;
+    output.say("")?;
     output.finish()?;
     let verdict = if is_clean {
         "is in exactly one place"
@@ -28,6 +34,35 @@ pub(super) fn show(runtime_dir: &Path, prefix: &str) -> anyhow::Result<bool> {
     };
     step("check", &format!("every buffer {verdict}"))?;
     Ok(is_clean)
+}
+
+/// Waits until what was received has been sent or dropped, so that the numbers add up. Hosts say
+/// something of their own accord now and then, so not for long.
+fn settle(info: &PortInfo<'_>) {
+    let until = Instant::now() + SETTLE_LIMIT;
+    while Instant::now() < until {
+        let clients: Vec<_> = (0..info.clients()).map(|id| info.client(id)).collect();
+        let ports: Vec<_> = (0..info.ports().len())
+            .map(|port| info.port(port))
+            .collect();
+        let sum = |table: &[Counter]| table.iter().map(Counter::get).sum::<u64>();
+        let by_server: u64 = ports
+            .iter()
+            .map(|port| port.rx.get().saturating_sub(port.no_client.get()))
+            .sum();
+        let by_clients: u64 = clients.iter().map(|client| sum(client.rx)).sum();
+        let gone: u64 = clients
+            .iter()
+            .map(|client| sum(client.tx) + sum(client.tx_drop))
+            .sum();
+        let dropped: u64 = (0..info.clients())
+            .map(|id| info.ring(id).rx_drop.get())
+            .sum();
+        if gone + dropped >= by_server.max(by_clients) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Packets by port.
@@ -72,13 +107,7 @@ fn clients(info: &PortInfo<'_>) -> String {
     let rows: Vec<_> = (0..info.clients())
         .map(|id| {
             let (ring, own) = (info.ring(id), info.client(id));
-            let sum = |table: &[forebay::eal::Counter]| {
-                table
-                    .iter()
-                    .take(count)
-                    .map(forebay::eal::Counter::get)
-                    .sum::<u64>()
-            };
+            let sum = |table: &[Counter]| table.iter().take(count).map(Counter::get).sum::<u64>();
             let numbers = [
                 ring.rx.get().max(sum(own.rx)),
                 ring.rx_drop.get(),
