@@ -182,33 +182,47 @@ impl<'r> MbufConsumer<'r> {
     /// `count` of the answer is what was added; `left` is what waits in the ring as far as known.
     #[inline]
     pub fn dequeue_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> Dequeued {
-        let count = self.take(lcore, burst, BURST_MAX);
-        Dequeued {
-            count,
-            left: self.ring.len(),
+        let mut count = 0;
+        // A fan-in ring shows one lane at a time; others may have more.
+        while burst.room() > 0 {
+            let peeked = self.take(lcore, burst, &mut count, BURST_MAX);
+            if peeked == 0 || self.ring.known() == 0 {
+                break;
+            }
         }
+        let left = self.ring.known();
+        Dequeued { count, left }
     }
 
     /// Takes one packet. Slow; a burst costs little more.
     pub fn dequeue<'c>(&mut self, lcore: &'c Lcore) -> Option<Mbuf<'c>> {
         let mut burst = Burst::new(lcore);
-        self.take(lcore, &mut burst, 1);
+        self.take(lcore, &mut burst, &mut 0, 1);
         burst.pop()
     }
 
+    /// Takes up to `most` packets of one lane, counts the good ones and returns how many there were.
     #[inline]
-    fn take<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>, most: usize) -> usize {
+    fn take<'c>(
+        &mut self,
+        lcore: &'c Lcore,
+        burst: &mut Burst<'c>,
+        count: &mut usize,
+        most: usize,
+    ) -> usize {
         if self.ring.owner() != lcore.owner() {
             return 0;
         }
-        burst.extend_with(lcore, most, |out| {
-            let peeked = self.ring.peek_burst(out);
+        let mut peeked = 0;
+        *count += burst.extend_with(lcore, most, |out| {
+            peeked = self.ring.peek_burst(out);
             let sender = Sender::of(&self.ring, lcore);
             let good = tag_good(lcore, sender, &mut out[..peeked]);
             // Step 3; the burst owns them when this closure is done.
             self.ring.release(peeked);
             good
-        })
+        });
+        peeked
     }
 
     /// How many packets wait.
@@ -271,11 +285,6 @@ impl Sender {
 fn tag_good(lcore: &Lcore, sender: Sender, items: &mut [u32]) -> usize {
     let me = lcore.holder();
     let mut good = 0;
-    for item in items.iter() {
-        if let Some((_, meta)) = lcore.find(MbufIndex::from_bits(*item)) {
-            crate::pool::prefetch_to_write(meta);
-        }
-    }
     for at in 0..items.len() {
         let index = MbufIndex::from_bits(items[at]);
         let Some((_, meta)) = lcore.find(index) else {

@@ -17,11 +17,11 @@
 //!
 //! **If a process dies**
 //!
-//! - *in [`take`](Magazine::take)*, between tag and count: the mbufs carry the dead slot's tag and are still listed in its
+//! - *in `take`*, between tag and count: the mbufs carry the dead slot's tag and are still listed in its
 //!   magazine. The sweep tags what is listed `POOL` again.
-//! - *in [`give`](Magazine::give)*: before the count they are not listed and carry the dead tag; after it they are listed. Never
+//! - *in `give`*: before the count they are not listed and carry the dead tag; after it they are listed. Never
 //!   are they tagged `POOL` and listed nowhere.
-//! - *around [`claim`](Magazine::claim) and [`release`](Magazine::release)*: the owner word alone tells whose the magazine
+//! - *around `claim` and `release`*: the owner word alone tells whose the magazine
 //!   is. A hint that was not cleared costs the next seeker a look.
 
 use eal::holder::Holder;
@@ -134,12 +134,6 @@ impl Magazine {
         let wanted = out.len().min(held);
         let left = held - wanted;
         let mut taken = 0;
-        for entry in self.entries.0[left..held].iter().rev() {
-            let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));
-            if let Some(meta) = range.meta(index) {
-                crate::pool::prefetch_to_write(meta);
-            }
-        }
         // 1. tag <- me, for all of them. From the top: what came back last is the warmest.
         for entry in self.entries.0[left..held].iter().rev() {
             let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));

@@ -15,7 +15,7 @@
 //!
 //! So every word has one writer at a time, and a plain load and store does for a reference count. What travels between
 //! processes is ordered by the ring or the magazine it travels through; all accesses here are relaxed, but for the tag
-//! `POOL`, whose place in the order [`Magazine::give`](crate::magazine::Magazine::give) needs.
+//! `POOL`, whose place in the order `Magazine::give` needs.
 //!
 //! **If a process dies:** the holder tells the sweep whose the mbuf was. All other words are written anew when the mbuf is
 //! allocated again, so that it does not matter which of them its last user got to write.

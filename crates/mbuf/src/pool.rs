@@ -486,20 +486,6 @@ impl Pool {
     }
 }
 
-/// Asks the processor for the line of a meta that is about to be written: it comes from another core's cache, and asking for
-/// all of a burst at once takes hardly longer than for one. Without it each line comes twice, to read and then to write.
-#[inline]
-pub(crate) fn prefetch_to_write(meta: &Meta) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint; it changes nothing that a program could see, and needs no memory to be there.
-    unsafe {
-        core::arch::asm!("prefetchw [{}]", in(reg) core::ptr::from_ref(meta),
-            options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = meta;
-}
-
 fn damaged(zone: &Zone<'_>, what: impl fmt::Display) -> Error {
     Error::Damaged {
         name: zone.name().to_string(),

@@ -145,8 +145,9 @@ impl<'r> Consumer<'r> {
         self.known()
     }
 
+    /// How many items wait as far as known, without a look.
     #[inline]
-    fn known(&self) -> usize {
+    pub fn known(&self) -> usize {
         match &self.lanes {
             Lanes::One(lane) => lane.known() as usize,
             Lanes::Many(lanes) => usize::try_from(lanes.known()).unwrap_or(usize::MAX),
