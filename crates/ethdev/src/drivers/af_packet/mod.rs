@@ -225,6 +225,11 @@ impl Port {
         Ok(name_to_index(fd, &self.options.interface)?)
     }
 
+    /// `IFF_UP` and the like; nothing of an interface that is gone.
+    fn interface_flags(&self) -> i32 {
+        sys::interface_flags(self.control.as_fd(), &self.options.interface).unwrap_or(0)
+    }
+
     fn open_rx(&self) -> Result<OwnedFd, Error> {
         let geometry = self.options.geometry;
         let open = || {
@@ -274,7 +279,15 @@ impl Port {
                 .iter()
                 .try_for_each(|fd| sys::fanout_join(*fd, mode, id))
         };
-        join().map_err(self.kernel("spread frames over the queues of"))?;
+        join().map_err(|source| {
+            let refused = source.raw_os_error() == Some(libc::EINVAL);
+            if refused && self.interface_flags() & libc::IFF_UP == 0 {
+                // Allowed since Linux 6.13.
+                let what = "while the interface is down (bring it up first) spread frames over the queues of";
+                return self.kernel(what)(source);
+            }
+            self.kernel("spread frames over the queues of")(source)
+        })?;
         self.spread = true;
         Ok(())
     }
@@ -420,8 +433,7 @@ impl Device for Port {
     }
 
     fn link(&self) -> Link {
-        let flags =
-            sys::interface_flags(self.control.as_fd(), &self.options.interface).unwrap_or(0);
+        let flags = self.interface_flags();
         let both = libc::IFF_UP | libc::IFF_RUNNING;
         Link {
             up: flags & both == both,

@@ -18,7 +18,7 @@ use crate::mac::MacAddress;
 
 /// Octets of a `virtio_net_hdr` as `PACKET_VNET_HDR` has it: without the count of buffers.
 pub(super) const VNET_HEADER_LEN: usize = 10;
-/// Since Linux 6.4; older kernels ignore the bit.
+/// Since Linux 6.2; older kernels ignore the bit.
 const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
 
 /// How a receive ring is cut.
