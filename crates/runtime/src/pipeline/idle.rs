@@ -29,7 +29,7 @@ impl Idle {
         self.turns = self.turns.saturating_add(1);
         match self.turns {
             ..=SPIN_TURNS => hint::spin_loop(),
-            ..=YIELD_TURNS => thread::yield_now(),
+            turns if turns <= YIELD_TURNS => thread::yield_now(),
             _ => thread::sleep(NAP),
         }
     }
