@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..if cfg!(miri) { 30 } else { 200 })
+    prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 200 })
 }
 
 /// Positions near the end of `u32`, so that most runs go through it.
@@ -54,7 +54,7 @@ fn start() -> impl Strategy<Value = u32> {
 fn cases() -> ProptestConfig {
     ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 400 })
+        ..ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 })
     }
 }
 

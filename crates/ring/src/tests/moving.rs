@@ -185,7 +185,8 @@ fn limit_holds_to_the_item_when_producers_take_turns() {
 #[test]
 fn limit_is_exceeded_by_no_more_than_the_credit_of_the_others() {
     const PRODUCERS: usize = 8;
-    for (lane_size, limit) in [(1024, 512), (1024, 16), (64, 64), (256, 2000)] {
+    let sizes = [(64, 64), (1024, 16), (1024, 512), (256, 2000)];
+    for (lane_size, limit) in sizes.into_iter().take(if cfg!(miri) { 1 } else { 4 }) {
         let region = region(1 << 20);
         let (ring, slots) = (
             fan_in(region, 8, lane_size, limit),

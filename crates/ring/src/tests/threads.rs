@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 
 /// Items that each producer sends.
-const ITEMS: u32 = if cfg!(miri) { 300 } else { 2_000_000 };
+const ITEMS: u32 = if cfg!(miri) { 120 } else { 2_000_000 };
 
 /// Burst lengths that share no rhythm with the ring.
 const BURSTS: [usize; 7] = [1, 32, 3, 17, 8, 2, 31];
@@ -114,7 +114,7 @@ fn three_threads_fan_in_every_item_once_and_in_order() {
 /// Producers that come and go, one at a time, each for a few bursts.
 #[test]
 fn ends_change_hands_between_threads_without_loss() {
-    const TURNS: u32 = if cfg!(miri) { 5 } else { 2000 };
+    const TURNS: u32 = if cfg!(miri) { 3 } else { 2000 };
     let region = region(1 << 16);
     let (ring, slots) = (spsc(region, 16), slots(region, 4));
     let sent = thread::scope(|threads| {
