@@ -152,7 +152,7 @@ fn main() -> ExitCode {
         // Whoever read the results has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&in_one_line(&error));
+            tell(&forebay::pipeline::in_one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -216,17 +216,6 @@ fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "forebay: {line}");
 }
 
-/// An error and its causes, but for those that are in the sentence already.
-fn in_one_line(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .fold(String::new(), |line, cause| match cause.to_string() {
-            cause if line.is_empty() => cause,
-            cause if line.contains(&cause) => line,
-            cause => format!("{line}: {cause}"),
-        })
-}
-
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -245,14 +234,6 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn cause_that_was_told_is_not_told_again() {
-        let error = anyhow::anyhow!("no")
-            .context("cannot open x: no; make it")
-            .context("the demo");
-        assert_eq!(in_one_line(&error), "the demo: cannot open x: no; make it");
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     }
     eal.pin_main()?;
     let lcore = Lcore::new(eal.claim_slot(&format!("client {}", args.id))?);
+    lcore.slot().record().set_core(eal.main_lcore().0);
     let ports = Ports::probe(eal)?;
     let queue = QueueId(u16::try_from(args.id).expect("below CLIENTS_MAX"));
     let each = info.queues() == Queues::Each;

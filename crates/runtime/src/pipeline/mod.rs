@@ -98,10 +98,21 @@ fn run(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{program}: {error:#}");
+            eprintln!("{program}: {}", in_one_line(&error));
             ExitCode::from(if is_usage(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// An error and its causes, but for those that are in the sentence already.
+pub fn in_one_line(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |line, cause| match cause.to_string() {
+            cause if line.is_empty() => cause,
+            cause if line.contains(&cause) => line,
+            cause => format!("{line}: {cause}"),
+        })
 }
 
 /// Whether the command line is to blame.
@@ -179,3 +190,16 @@ EXAMPLES:
 
 EXIT STATUS:
     0  stopped by SIGINT or SIGTERM     1  failed     2  wrong arguments";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cause_that_was_told_is_not_told_again() {
+        let error = anyhow::anyhow!("no")
+            .context("cannot open x: no; make it")
+            .context("the demo");
+        assert_eq!(in_one_line(&error), "the demo: cannot open x: no; make it");
+    }
+}

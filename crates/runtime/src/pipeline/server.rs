@@ -163,6 +163,7 @@ impl Server {
     /// The packet loop.
     fn forward(&self, eal: &Eal, args: &ServerArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         let lcore = Lcore::new(eal.claim_slot("server")?);
+        lcore.slot().record().set_core(eal.main_lcore().0);
         let mut spread = Spread::new(&lcore, self.info, &self.rings, args.dispatch)?;
         let mut queues: Vec<(PortCounters<'_>, RxQueue)> = Vec::new();
         if args.queues == Queues::Server {
