@@ -189,3 +189,38 @@ fn threads_that_claim_at_once_get_a_slot_each_until_none_is_left() {
 /// Regions in files, in a runtime directory of the test's own.
 #[cfg(not(miri))]
 mod files;
+
+#[test]
+fn zone_whose_record_was_damaged_is_not_seen_and_its_bytes_are_not_handed_out_again() {
+    let region = region(1 << 16);
+    let damaged = region
+        .reserve(ZoneKind::Plain, "damaged", 4096, 0, None)
+        .unwrap();
+    region.control().zones[0].kind.store(99, Ordering::Relaxed);
+    assert_eq!(region.zones().count(), 0);
+    let next = region
+        .reserve(ZoneKind::Plain, "next", 64, 0, None)
+        .unwrap();
+    assert!(next.offset() >= damaged.offset() + damaged.len() as u64);
+    assert_eq!(region.zones().count(), 1);
+}
+
+#[test]
+fn zone_that_was_not_announced_is_not_seen_and_its_place_is_taken_by_the_next() {
+    let region = region(1 << 16);
+    let first = region
+        .reserve(ZoneKind::Plain, "first", 64, 0, None)
+        .unwrap();
+    let cut_short = region
+        .reserve(ZoneKind::Plain, "cut short", 64, 0, None)
+        .unwrap();
+    // As a primary leaves it that dies before the last store.
+    region.control().zones[1].state.store(0, Ordering::Relaxed);
+    assert_eq!(region.zones().count(), 1);
+    let next = region
+        .reserve(ZoneKind::Plain, "cut short", 128, 0, None)
+        .unwrap();
+    assert_eq!(next.offset(), cut_short.offset());
+    assert_ne!(next.offset(), first.offset());
+    assert_eq!(region.zones().count(), 2);
+}

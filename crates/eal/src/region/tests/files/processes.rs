@@ -37,7 +37,10 @@ fn other_process() {
     if role == "again and again" {
         loop {
             say("start");
-            drop(Region::join(&config).unwrap());
+            let start = Instant::now();
+            let _region = Region::join(&config).unwrap();
+            // Whole for as long as it was not, so that a kill finds either.
+            std::thread::sleep(start.elapsed());
         }
     }
     match Region::join(&config) {
@@ -203,7 +206,7 @@ fn primary_killed_at_any_moment_of_creation_leaves_a_whole_region_or_none() {
         let pause = (seed
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(round * 7919))
-            % 20_000;
+            % 40_000;
         std::thread::sleep(Duration::from_micros(pause));
         child.kill();
         match lab.join(ProcType::Secondary) {
