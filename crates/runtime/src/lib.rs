@@ -54,7 +54,8 @@
 //! println!("{received} received, {} handed over, room for {}", sent.count, sent.free);
 //! burst.clear();                                   // what was not taken is ours to drop
 //!
-//! drop((rx, to_client, burst, lcore));
+//! drop((rx, to_client, burst));                    // before the lcore that they belong to
+//! drop(lcore);
 //! port.close()?;
 //! eal.cleanup()?;
 //! # Ok(())
@@ -112,7 +113,8 @@
 //! # assert_eq!((taken.count, sent), (1, 1));
 //! println!("{sent} sent");
 //!
-//! drop((inbox, tx, out, burst, lcore));            // gives the ring's end, the queue and the slot back
+//! drop((inbox, tx, out, burst));                   // gives the end of the ring and the queue back
+//! drop(lcore);                                     // and the slot
 //! eal.cleanup()?;
 //! # drop((outbox, its_lcore));
 //! # its_ports.port(PortId(0))?.close()?;
