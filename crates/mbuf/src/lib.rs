@@ -8,6 +8,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `sync` | the atomics, and the orderings that carry the promises |
 //! | [`index`] | the name of an mbuf in all processes |
 //! | [`meta`] | what the group knows of one mbuf |
 //! | [`magazine`] | buffers change hands by the magazine between pool and slot |
@@ -56,6 +57,8 @@ pub mod flags;
 pub mod handoff;
 pub mod index;
 pub mod lcore;
+#[cfg(all(test, loom))]
+mod loom;
 pub mod magazine;
 #[allow(
     unsafe_code,
@@ -69,6 +72,7 @@ pub mod meta;
 )]
 pub mod pool;
 pub mod shape;
+mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

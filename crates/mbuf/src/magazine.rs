@@ -26,10 +26,10 @@
 
 use eal::holder::Holder;
 use eal::process::Owner;
-use eal::sync::{AtomicU32, AtomicU64, CacheLine, Ordering};
 
 use crate::index::MbufIndex;
 use crate::meta::{Meta, meta_of};
+use crate::sync::{AtomicU32, AtomicU64, CacheLine, Ordering, acquire, release};
 
 /// Most entries of a magazine.
 pub const MAGAZINE_LEN: usize = if cfg!(loom) { 2 } else { 64 };
@@ -80,7 +80,7 @@ impl Magazine {
     pub fn count(&self) -> usize {
         // Acquire: entries below the count are those that the count was raised over. Pairs with the Release
         // stores in `take` and `give`; the sweep and the tools read while an owner may be at work.
-        (self.head.0.count.load(Ordering::Acquire) as usize).min(MAGAZINE_LEN)
+        (self.head.0.count.load(acquire("count")) as usize).min(MAGAZINE_LEN)
     }
 
     /// The listed entries, unchecked: for the sweep, the tools and whoever counts.
@@ -107,7 +107,7 @@ impl Magazine {
             .compare_exchange(
                 Owner::NONE.bits(),
                 me.bits(),
-                Ordering::Acquire,
+                acquire("owner"),
                 Ordering::Relaxed,
             )
             .ok()?;
@@ -122,7 +122,7 @@ impl Magazine {
         self.head
             .0
             .owner
-            .store(Owner::NONE.bits(), Ordering::Release);
+            .store(Owner::NONE.bits(), release("owner"));
     }
 
     /// Alloc, steps 1 and 2: takes up to `out.len()` of the `held` entries of a magazine that is ours.
@@ -186,7 +186,7 @@ impl Magazine {
         self.head
             .0
             .count
-            .store(u32::try_from(count).unwrap_or(0), Ordering::Release);
+            .store(u32::try_from(count).unwrap_or(0), release("count"));
     }
 
     /// Fills a magazine of a pool that nobody uses yet.

@@ -21,9 +21,9 @@
 //! allocated again, so that it does not matter which of them its last user got to write.
 
 use eal::holder::Holder;
-use eal::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crate::index::MbufIndex;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, acquire, release};
 
 /// The tag, the shape and the offload data of one mbuf.
 #[derive(Debug)]
@@ -146,6 +146,13 @@ impl Meta {
         Holder::from_bits(self.holder.load(Ordering::Relaxed))
     }
 
+    /// Who holds the mbuf, for those who look from outside, such as the sweep's scan: when this is `POOL`, the mbuf is listed.
+    #[inline]
+    pub(crate) fn holder_in_order(&self) -> Holder {
+        // Acquire: pairs with the Release in `tag_pool`.
+        Holder::from_bits(self.holder.load(acquire("pool")))
+    }
+
     /// Tags the mbuf. Not for `POOL`: that tag has a place in the order, see [`tag_pool`](Self::tag_pool).
     #[inline]
     pub(crate) fn tag(&self, holder: Holder) {
@@ -157,8 +164,8 @@ impl Meta {
     /// The last step of giving an mbuf back.
     #[inline]
     pub(crate) fn tag_pool(&self) {
-        // Release: whoever sees POOL sees the count that lists the mbuf: the sweep's scan, which acquires.
-        self.holder.store(Holder::POOL.bits(), Ordering::Release);
+        // Release: whoever sees POOL sees the count that lists the mbuf. Pairs with the Acquire in `holder_in_order`.
+        self.holder.store(Holder::POOL.bits(), release("pool"));
     }
 
     /// Makes this a fresh mbuf: one segment, empty, no flag, `headroom` bytes before the data.

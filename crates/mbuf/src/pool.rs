@@ -26,7 +26,6 @@ use core::ptr::NonNull;
 use eal::holder::Holder;
 use eal::process::{Owner, SLOTS_MAX};
 use eal::region::Region;
-use eal::sync::{AtomicU32, AtomicU64, Ordering};
 use eal::zone::{Shared, Zone, ZoneKind, ZoneName};
 
 use crate::error::Error;
@@ -36,13 +35,14 @@ use crate::meta::Meta;
 use crate::shape::{
     HEADER_LEN, HEADROOM, MAGAZINES_PER_SLOT, MAGAZINES_SPARE, PAGE, Plan, PoolConfig, Shape,
 };
+use crate::sync::{AtomicU32, AtomicU64, Ordering, acquire, release};
 
 const LINE: usize = 64;
 
 /// What every process must know of a pool before it can find anything in it.
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Header {
+pub(crate) struct Header {
     /// [`LAYOUT`], stored last.
     layout: AtomicU64,
     id: AtomicU32,
@@ -54,6 +54,78 @@ struct Header {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Header>() == HEADER_LEN);
+
+#[cfg(all(test, loom))]
+impl Header {
+    /// A header as it lies in a fresh zone, for models that have none.
+    pub(crate) fn zeroed() -> Self {
+        Self {
+            layout: AtomicU64::new(0),
+            id: AtomicU32::new(0),
+            count: AtomicU32::new(0),
+            data_room: AtomicU32::new(0),
+            private_size: AtomicU32::new(0),
+            unused: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Facts {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.layout == LAYOUT
+    }
+
+    pub(crate) fn says(&self, id: u8, shape: Shape) -> bool {
+        let Self {
+            data_room,
+            private_size,
+            ..
+        } = *self;
+        let sizes = (u32::from(shape.data_room), u32::from(shape.private_size));
+        self.is_ready()
+            && self.id == u32::from(id)
+            && self.count == shape.count
+            && (data_room, private_size) == sizes
+    }
+}
+
+/// What a header says, read once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    layout: u64,
+    id: u32,
+    count: u32,
+    data_room: u32,
+    private_size: u32,
+}
+
+impl Header {
+    /// Says that the pool is ready.
+    pub(crate) fn announce(&self, id: u8, shape: Shape) {
+        self.id.store(u32::from(id), Ordering::Relaxed);
+        self.count.store(shape.count, Ordering::Relaxed);
+        self.data_room
+            .store(u32::from(shape.data_room), Ordering::Relaxed);
+        self.private_size
+            .store(u32::from(shape.private_size), Ordering::Relaxed);
+        // Release: who sees the layout word sees the pool filled. Pairs with the Acquire in `read`.
+        self.layout.store(LAYOUT, release("layout"));
+    }
+
+    /// Reads everything once.
+    pub(crate) fn read(&self) -> Facts {
+        // Acquire: pairs with the Release in `announce`.
+        let layout = self.layout.load(acquire("layout"));
+        Facts {
+            layout,
+            id: self.id.load(Ordering::Relaxed),
+            count: self.count.load(Ordering::Relaxed),
+            data_room: self.data_room.load(Ordering::Relaxed),
+            private_size: self.private_size.load(Ordering::Relaxed),
+        }
+    }
+}
 
 // SAFETY: `repr(C)` of atomics, no pointer, no padding with a meaning; any bits are a value.
 unsafe impl Shared for Header {}
@@ -164,7 +236,7 @@ impl Pool {
     fn half_made(region: &'static Region, name: &str, plan: Plan) -> Result<Zone<'static>, Error> {
         let zone = region.lookup(ZoneKind::Pool, name)?;
         let header: &Header = zone.get(0).map_err(eal::Error::from)?;
-        if header.layout.load(Ordering::Acquire) == 0 && zone.len() == plan.len {
+        if header.read().layout == 0 && zone.len() == plan.len {
             return Ok(zone);
         }
         Err(eal::Error::NameTaken {
@@ -199,16 +271,7 @@ impl Pool {
         for meta in self.metas {
             meta.tag_pool();
         }
-        header.id.store(u32::from(self.id), Ordering::Relaxed);
-        header.count.store(self.shape.count, Ordering::Relaxed);
-        header
-            .data_room
-            .store(u32::from(self.shape.data_room), Ordering::Relaxed);
-        header
-            .private_size
-            .store(u32::from(self.shape.private_size), Ordering::Relaxed);
-        // Release: who sees the layout word sees the pool filled. Pairs with the Acquire in `attach`.
-        header.layout.store(LAYOUT, Ordering::Release);
+        header.announce(self.id, self.shape);
     }
 
     /// Finds the pool of that name.
@@ -266,8 +329,8 @@ impl Pool {
     fn attach(region: &'static Region, zone: Zone<'static>) -> Result<Self, Error> {
         let name = || zone.name().to_string();
         let header: &Header = zone.get(0).map_err(|error| damaged(&zone, error))?;
-        // Acquire: pairs with the Release in `fill`.
-        match header.layout.load(Ordering::Acquire) {
+        let facts = header.read();
+        match facts.layout {
             LAYOUT => {}
             0 => return Err(Error::Unfinished { name: name() }),
             theirs => {
@@ -278,13 +341,17 @@ impl Pool {
                 });
             }
         }
-        let word = |word: &AtomicU32| word.load(Ordering::Relaxed);
-        let (count, id) = (word(&header.count), word(&header.id));
-        let id = u8::try_from(id).map_err(|_| damaged(&zone, format!("its id is {id}")))?;
-        if usize::from(id) >= POOLS_MAX {
-            return Err(damaged(&zone, format!("its id is {id}")));
-        }
-        let (data_room, private_size) = (word(&header.data_room), word(&header.private_size));
+        let Facts {
+            id,
+            count,
+            data_room,
+            private_size,
+            ..
+        } = facts;
+        let id = u8::try_from(id)
+            .ok()
+            .filter(|id| usize::from(*id) < POOLS_MAX)
+            .ok_or_else(|| damaged(&zone, format!("its id is {id}")))?;
         let short = |value: u32| {
             u16::try_from(value).map_err(|_| damaged(&zone, format!("a size of {value} bytes")))
         };
@@ -430,7 +497,7 @@ impl Pool {
     /// Who holds an mbuf, if it is one of this pool.
     #[must_use]
     pub fn holder(&self, index: MbufIndex) -> Option<Holder> {
-        Some(self.range().meta(index)?.holder())
+        Some(self.range().meta(index)?.holder_in_order())
     }
 
     /// The next segment after an mbuf, if it is one of this pool and has one. Unchecked: follow at most

@@ -3,12 +3,12 @@
 use core::fmt;
 
 use eal::process::SLOTS_MAX;
-use eal::sync::AtomicU64;
 
 use crate::error::Error;
 use crate::index::POOL_COUNT_MAX;
 use crate::magazine::{HINTS_PER_WORD, MAGAZINE_LEN, Magazine};
 use crate::meta::Meta;
+use crate::sync::AtomicU64;
 
 /// Bytes before the data in a fresh mbuf, for headers to come. As in DPDK.
 pub const HEADROOM: u16 = 128;

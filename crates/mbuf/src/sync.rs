@@ -1,0 +1,67 @@
+//! The atomics of this crate, so that loom can stand in for them, and the orderings that carry its promises, so that a test
+//! can take one away.
+//!
+//! Every ordering stronger than relaxed is asked for by the name of its pair: `release("owner")` publishes what
+//! `acquire("owner")` sees, and so on. Under loom the tests weaken one of them at a time and expect a model to fail.
+
+pub(crate) use eal::sync::{AtomicU32, AtomicU64, CacheLine, Ordering};
+
+/// Publishes what was written before to whoever does `acquire(pair)` on the same word.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn release(_pair: &'static str) -> Ordering {
+    Ordering::Release
+}
+
+/// Sees what was written before the `release(pair)` that stored the value read.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn acquire(_pair: &'static str) -> Ordering {
+    Ordering::Acquire
+}
+
+#[cfg(loom)]
+pub(crate) use mutant::{acquire, release};
+
+/// Orderings that a test can weaken.
+#[cfg(loom)]
+pub(crate) mod mutant {
+    use super::Ordering;
+    use std::cell::Cell;
+
+    /// One use of an ordering: `release("owner")`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Site {
+        /// `release` or `acquire`.
+        pub(crate) ordering: &'static str,
+        /// The name of the pair.
+        pub(crate) pair: &'static str,
+    }
+
+    thread_local! {
+        /// What is weakened. All threads of a model run on the thread that runs the model.
+        static WEAKENED: Cell<Option<Site>> = const { Cell::new(None) };
+    }
+
+    /// Weakens `site` from now on, on this thread.
+    #[cfg(test)]
+    pub(crate) fn weaken(site: Option<Site>) {
+        WEAKENED.set(site);
+    }
+
+    fn ordering(ordering: &'static str, pair: &'static str, strong: Ordering) -> Ordering {
+        if WEAKENED.get() == Some(Site { ordering, pair }) {
+            Ordering::Relaxed
+        } else {
+            strong
+        }
+    }
+
+    pub(crate) fn release(pair: &'static str) -> Ordering {
+        ordering("release", pair, Ordering::Release)
+    }
+
+    pub(crate) fn acquire(pair: &'static str) -> Ordering {
+        ordering("acquire", pair, Ordering::Acquire)
+    }
+}
