@@ -59,7 +59,8 @@ impl PacketRx {
         let mut from = packet.start;
         let mut left = packet.len;
         let room = mbuf.tailroom();
-        if let Some(tag) = packet.vlan.filter(|_| left >= ADDRESSES_LEN) {
+        let tag = packet.vlan.filter(|_| left >= ADDRESSES_LEN);
+        if let Some(tag) = tag {
             let first = left.min(room.checked_sub(TAG_LEN)?);
             let to = mbuf.append(first + TAG_LEN)?;
             let (addresses, rest) = to.split_at_mut_checked(ADDRESSES_LEN)?;
@@ -86,7 +87,7 @@ impl PacketRx {
         }
         let mut header = [0; VNET_HEADER_LEN];
         if mapping.copy_out(packet.start - VNET_HEADER_LEN, &mut header) {
-            vnet::note(header, if packet.vlan.is_some() { 4 } else { 0 }, &mut mbuf);
+            vnet::note(header, if tag.is_some() { 4 } else { 0 }, &mut mbuf);
         }
         if packet.hash != 0 {
             mbuf.set_rss_hash(packet.hash);
