@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    LinkMessage, State,
 };
 
 use crate::{Error, Host, sys};
@@ -92,6 +94,21 @@ const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GGRO: u32 = 0x2b;
 const ETH_FLAG_TXVLAN: u32 = 1 << 7;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
+/// How long the kernel may take to begin to send on an interface that has just got a carrier.
+const UP_LIMIT: Duration = Duration::from_secs(3);
+
+/// Whether nothing is about to change: the interface works, or has no carrier to work with.
+fn is_settled(link: &LinkMessage) -> bool {
+    let is_lifeless = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Carrier(0));
+    let works = |attribute: &LinkAttribute| {
+        matches!(
+            attribute,
+            LinkAttribute::OperState(State::Up | State::Unknown)
+        )
+    };
+    link.attributes.iter().any(is_lifeless) || link.attributes.iter().any(works)
+}
 
 /// Joins two hosts by a cable; each end gets as many RX and TX queues as `queues` says.
 ///
@@ -194,7 +211,8 @@ impl Host {
             })
     }
 
-    /// Brings an interface up.
+    /// Brings an interface up. If it has a carrier, that is if a cable's far end is up too, packets
+    /// pass when this returns: the kernel connects the ends in its own time.
     ///
     /// # Errors
     ///
@@ -203,7 +221,48 @@ impl Host {
         self.set(iface, "bring up", |message| {
             message.header.flags = LinkFlags::Up;
             message.header.change_mask = LinkFlags::Up;
-        })
+        })?;
+        let until = Instant::now() + UP_LIMIT;
+        while !self.is_settled(iface)? && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is about to change at either end of the cable.
+    fn is_settled(&self, iface: &str) -> Result<bool, Error> {
+        let near = self.link(iface)?;
+        if !is_settled(&near) {
+            return Ok(false);
+        }
+        let host = near
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::LinkNetNsId(host) => Some(*host),
+                _ => None,
+            });
+        let index = near
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Link(index) => Some(*index),
+                _ => None,
+            });
+        let (Some(host), Some(index)) = (host, index) else {
+            return Ok(true);
+        };
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::IfNetnsId(host));
+        // A far end that cannot be seen cannot be waited for.
+        let far = self
+            .ask(RouteNetlinkMessage::GetLink(message))
+            .unwrap_or_default();
+        Ok(far.iter().all(|message| match message {
+            RouteNetlinkMessage::NewLink(far) => is_settled(far),
+            _ => true,
+        }))
     }
 
     /// Takes an interface down.

@@ -103,14 +103,14 @@ fn stalled_transfer_ends_with_an_error_that_says_how_far_it_came() {
     isolated!({
         let lab = routed();
         let transfer = Transfer {
-            stall: Duration::from_millis(400),
+            stall: Duration::from_secs(2),
             ..Transfer::new(1 << 40, 1)
         };
         let watch = Watch::default();
         std::thread::scope(|scope| {
             let run = || tcp_transfer(&lab.west, (&lab.east, EAST.into()), &transfer, &watch);
             let run = scope.spawn(run);
-            while watch.received() == 0 {
+            while watch.received() == 0 && !run.is_finished() {
                 std::thread::yield_now();
             }
             lab.middle.down("east").unwrap();

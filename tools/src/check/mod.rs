@@ -1,7 +1,7 @@
 //! `forebay check`: an independent look at whether every buffer is in exactly one place.
 //!
 //! It shares no code with what it checks: [`layout`] reads the words by their documented places, and
-//! [`survey`] puts each buffer of each pool where it was found. On a group that works, a buffer that
+//! [`mod@survey`] puts each buffer of each pool where it was found. On a group that works, a buffer that
 //! is just changing its place may be seen twice or not at all; so what looks wrong is looked at
 //! again, and only what stays wrong in the same way in every look counts.
 
