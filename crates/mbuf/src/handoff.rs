@@ -26,13 +26,14 @@
 use core::fmt;
 
 use eal::holder::{Holder, HolderKind};
-use eal::process::Owner;
+use eal::process::{BufferCounters, Owner};
 use ring::{Consumer, Dequeued, Enqueued, Producer};
 
 use crate::burst::Burst;
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
 use crate::mbuf::Mbuf;
+use crate::meta::Meta;
 use crate::{BURST_MAX, SEGMENTS_MAX};
 
 /// The end of a ring that packets go into.
@@ -217,7 +218,8 @@ impl<'r> MbufConsumer<'r> {
         *count += burst.extend_with(lcore, most, |out| {
             peeked = self.ring.peek_burst(out);
             let sender = Sender::of(&self.ring, lcore);
-            let good = tag_good(lcore, sender, &mut out[..peeked]);
+            let find = |index| Some(lcore.find(index)?.1);
+            let good = tag_good(find, sender, lcore.counters(), &mut out[..peeked]);
             // Step 3; the burst owns them when this closure is done.
             self.ring.release(peeked);
             good
@@ -249,9 +251,11 @@ impl fmt::Debug for MbufConsumer<'_> {
     }
 }
 
-/// Whose tags are right in a lane.
+/// Whose tags are right in a lane, and whose are to be put in their place.
 #[derive(Clone, Copy)]
-struct Sender {
+pub(crate) struct Sender {
+    /// Ours.
+    me: Holder,
     /// The usual one: the tag of the slot that feeds the lane now.
     now: Holder,
     /// Whether our own tag may be there: we feed the lane, or nobody does any more. In another's lane it would mean that
@@ -260,19 +264,25 @@ struct Sender {
 }
 
 impl Sender {
+    #[inline]
     fn of(ring: &Consumer<'_>, lcore: &Lcore) -> Self {
-        let owner = ring.lane_producer();
-        let now = owner.slot().map_or(Holder::POOL, Holder::slot);
+        Self::new(ring.lane_producer(), lcore.holder())
+    }
+
+    #[inline]
+    pub(crate) fn new(producer: Owner, me: Holder) -> Self {
+        let now = producer.slot().map_or(Holder::POOL, Holder::slot);
         Self {
+            me,
             now,
-            ourselves: owner == Owner::NONE || now == lcore.holder(),
+            ourselves: producer == Owner::NONE || now == me,
         }
     }
 
     /// Whether an mbuf with this tag may have been sent. Former producers of the lane may have left some there.
     #[inline]
-    fn may_be(self, tag: Holder, me: Holder) -> bool {
-        if tag == me {
+    fn may_be(self, tag: Holder) -> bool {
+        if tag == self.me {
             return self.ourselves;
         }
         (tag == self.now && tag != Holder::POOL) || matches!(tag.kind(), HolderKind::Slot(_))
@@ -280,24 +290,28 @@ impl Sender {
 }
 
 /// Dequeue, steps 1 and 2, for what was peeked: checks each packet and tags all its segments. The good ones are moved to
-/// the front of `items`, in order; returns how many they are.
+/// the front of `items`, in order; returns how many they are. `find` knows the mbufs that there are.
 #[inline]
-fn tag_good(lcore: &Lcore, sender: Sender, items: &mut [u32]) -> usize {
-    let me = lcore.holder();
+pub(crate) fn tag_good<'m>(
+    find: impl Fn(MbufIndex) -> Option<&'m Meta>,
+    sender: Sender,
+    counters: &BufferCounters,
+    items: &mut [u32],
+) -> usize {
     let mut good = 0;
     for at in 0..items.len() {
         let index = MbufIndex::from_bits(items[at]);
-        let Some((_, meta)) = lcore.find(index) else {
-            lcore.counters().bad_index.add(1);
+        let Some(meta) = find(index) else {
+            counters.bad_index.add(1);
             continue;
         };
-        if !sender.may_be(meta.holder(), me) {
-            lcore.counters().bad_holder.add(1);
+        if !sender.may_be(meta.holder()) {
+            counters.bad_holder.add(1);
             continue;
         }
         if meta.is_plain() {
-            meta.tag(me);
-        } else if !tag_chain(lcore, sender, index) {
+            meta.tag(sender.me);
+        } else if !tag_chain(&find, sender, counters, index) {
             continue;
         }
         items[good] = index.bits();
@@ -309,19 +323,23 @@ fn tag_good(lcore: &Lcore, sender: Sender, items: &mut [u32]) -> usize {
 /// The same for a packet that does not stand alone. First looks at all segments, then tags them: a bad one is left as it is,
 /// whole.
 #[cold]
-fn tag_chain(lcore: &Lcore, sender: Sender, head: MbufIndex) -> bool {
-    let me = lcore.holder();
+fn tag_chain<'m>(
+    find: impl Fn(MbufIndex) -> Option<&'m Meta>,
+    sender: Sender,
+    counters: &BufferCounters,
+    head: MbufIndex,
+) -> bool {
     let mut metas = [None; SEGMENTS_MAX];
     let mut index = head;
     for place in &mut metas {
-        let Some((_, meta)) = lcore.find(index) else {
-            lcore.counters().bad_index.add(1);
+        let Some(meta) = find(index) else {
+            counters.bad_index.add(1);
             return false;
         };
         let links = meta.links();
         // A clone by reference leads to a frame of the sender; a user besides this one is a clone that the sender kept.
-        if !sender.may_be(meta.holder(), me) || !links.original.is_none() || meta.refs() != 1 {
-            lcore.counters().bad_holder.add(1);
+        if !sender.may_be(meta.holder()) || !links.original.is_none() || meta.refs() != 1 {
+            counters.bad_holder.add(1);
             return false;
         }
         *place = Some(meta);
@@ -331,11 +349,11 @@ fn tag_chain(lcore: &Lcore, sender: Sender, head: MbufIndex) -> bool {
         }
     }
     if !index.is_none() {
-        lcore.counters().chain_too_long.add(1);
+        counters.chain_too_long.add(1);
         return false;
     }
     for meta in metas.into_iter().flatten() {
-        meta.tag(me);
+        meta.tag(sender.me);
     }
     true
 }
