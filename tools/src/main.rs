@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 
-/// One network port, many processes, and any of them may crash without the others noticing.
+/// One network port, many processes that share its packets in memory.
 #[derive(Debug, Parser)]
 #[command(
     name = "forebay",

@@ -155,7 +155,7 @@ pub enum Error {
         role: ProcType,
     },
     /// A second primary.
-    #[error("the group {prefix:?} has a primary already{}; start this one with --proc-type=secondary, or with another --file-prefix", named(primary.as_ref()))]
+    #[error("the group {prefix:?} has a primary already{}; stop that one first, or take another --file-prefix", named(primary.as_ref()))]
     SecondPrimary {
         /// The group.
         prefix: String,
@@ -164,7 +164,7 @@ pub enum Error {
     },
     /// A group that is not there.
     #[error(
-        "no group {prefix:?} is running; start its primary first (--proc-type=primary --file-prefix={prefix}), or give --wait SECONDS"
+        "no group {prefix:?} is running; start its primary first, with --file-prefix={prefix}"
     )]
     NoGroup {
         /// The group.

@@ -1,5 +1,8 @@
-//! Forebay: one network port, many processes, and any of them may crash, restart or be upgraded
-//! without the others noticing.
+//! Forebay: one network port, many processes that share its packets in memory.
+//!
+//! The aim is that any of them may crash, restart or be upgraded without the others noticing.
+//! Today a secondary may come, go and be replaced; what a *killed* one held comes back when the
+//! group starts anew.
 //!
 //! This is the crate that an application depends on. It joins the crates below it and re-exports
 //! what a program needs:

@@ -29,8 +29,9 @@ Memory
 
 Devices
       --vdev DEVICE        a port: net_af_packet0,iface=veth0 (repeatable)
-  -a, --allow DEVICE       use this PCI device (repeatable)
-  -b, --block DEVICE       use all but this PCI device (repeatable)
+  -a, --allow DEVICE       a PCI device: names the interface behind it; no driver
+                           for it yet
+  -b, --block DEVICE       without effect: only what --vdev names is used
 
 Other
       --log-level LEVEL    emergency, alert, critical, error, warning, notice,

@@ -86,8 +86,8 @@ impl ServerArgs {
         let mut args = Words::new(args);
         while let Some((key, glued)) = args.next_key()? {
             match key.as_str() {
-                "-p" | "--portmask" => port_mask = Some(mask(&args.value(&key, glued)?)?),
-                "-n" | "--clients" => clients = Some(client_count(&args.value(&key, glued)?)?),
+                "-p" => port_mask = Some(mask(&args.value(&key, glued)?)?),
+                "-n" => clients = Some(client_count(&args.value(&key, glued)?)?),
                 "--ring-size" => parsed.ring_size = ring_size(&args.value(&key, glued)?)?,
                 "--dispatch" => {
                     parsed.dispatch = choice(
@@ -157,7 +157,7 @@ impl ClientArgs {
         let mut args = Words::new(args);
         while let Some((key, glued)) = args.next_key()? {
             match key.as_str() {
-                "-n" | "--id" => {
+                "-n" => {
                     let value = args.value(&key, glued)?;
                     id = Some(value.parse::<u32>().map_err(|_| {
                         Usage(format!(
@@ -189,15 +189,31 @@ const CLIENT_KEYS: &[&str] = &["-n"];
 /// The words of a command line, taken one option at a time.
 struct Words<'a> {
     rest: std::slice::Iter<'a, String>,
+    /// Options seen: each may stand once.
+    seen: Vec<String>,
 }
 
 impl<'a> Words<'a> {
     fn new(words: &'a [String]) -> Self {
-        Self { rest: words.iter() }
+        Self {
+            rest: words.iter(),
+            seen: Vec::new(),
+        }
     }
 
     /// The next option, and the value that is glued to it: `-n2`, `--ring-size=64`.
     fn next_key(&mut self) -> Result<Option<(String, Option<&'a str>)>, Usage> {
+        let option = self.next_option()?;
+        if let Some((key, _)) = &option {
+            if self.seen.contains(key) {
+                return Err(Usage(format!("{key} is given twice; give it once")));
+            }
+            self.seen.push(key.clone());
+        }
+        Ok(option)
+    }
+
+    fn next_option(&mut self) -> Result<Option<(String, Option<&'a str>)>, Usage> {
         let Some(word) = self.rest.next() else {
             return Ok(None);
         };
@@ -268,8 +284,8 @@ fn client_count(text: &str) -> Result<u32, Usage> {
 
 fn ring_size(text: &str) -> Result<u32, Usage> {
     text.parse().ok().filter(|size: &u32| RING_SIZES.contains(size) && size.is_power_of_two()).ok_or_else(|| {
-        let near = text.parse::<u32>().ok().and_then(u32::checked_next_power_of_two);
-        let near = near.unwrap_or(RING_SIZE).clamp(*RING_SIZES.start(), *RING_SIZES.end());
+        let near = text.parse::<u64>().unwrap_or(RING_SIZE.into());
+        let near = near.clamp((*RING_SIZES.start()).into(), (*RING_SIZES.end()).into()).next_power_of_two();
         Usage(format!(
             "--ring-size {text}: a ring's size is a power of two from {} to {}; the next is {near}",
             RING_SIZES.start(),
@@ -371,6 +387,12 @@ mod tests {
                 "unknown option --rings",
                 "--ring-size",
             ),
+            (
+                "-p 3 -n 2 --ring-size 4294967296",
+                "--ring-size 4294967296",
+                "the next is 65536",
+            ),
+            ("-p 3 -n 2 -n 3", "-n is given twice", "once"),
             ("-p 3 -n", "-n wants a value", "behind"),
             ("-p 3 2", "\"2\" is not an option", "-n 2"),
         ] {

@@ -1,7 +1,6 @@
 //! A client: takes packets from its ring, or from its own receive queues, and sends them out of
 //! the other port of the pair on its own transmit queue.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,7 +24,12 @@ pub(super) fn forward(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<
     // Also for `auto`, and without the argument: a client never becomes the primary.
     eal_args.proc_type = ProcType::Secondary;
     let stop = stop_flag()?;
-    let eal = Eal::init(eal_args)?;
+    let eal = Eal::init(eal_args).map_err(|error| match error {
+        eal::Error::NoGroup { prefix } => anyhow::anyhow!(
+            "no group {prefix:?} is running; start `mp_server` (or `forebay server`) with --file-prefix={prefix} first, or let this client wait for it with --wait SECONDS"
+        ),
+        error => error.into(),
+    })?;
     let outcome = run(&eal, &args, &stop);
     let cleanup = eal.cleanup();
     outcome.and(cleanup.map_err(Into::into))
@@ -58,8 +62,14 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
         let queues = info
             .ports()
             .iter()
-            .map(|port| ports.port(PortId(*port))?.rx_queue(queue, lcore.owner()))
-            .collect::<Result<_, _>>()?;
+            .map(|port| {
+                let end = ports.port(PortId(*port))?.rx_queue(queue, lcore.owner());
+                end.map_err(|error| match error {
+                    ethdev::Error::Taken { pid, .. } => taken(args.id, pid),
+                    error => error.into(),
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
         Source::Queues(queues)
     } else {
         let ring = Ring::lookup(region, &ring_name(args.id))?;
@@ -184,9 +194,8 @@ const NOWHERE: u8 = u8::MAX;
 struct Output<'c> {
     queue: TxQueue,
     buffer: TxBuffer<'c>,
-    /// Packets and segments buffered since the last flush.
+    /// Packets buffered since the last flush.
     packets: u64,
-    segments: u64,
 }
 
 impl<'c> Outputs<'c> {
@@ -208,7 +217,6 @@ impl<'c> Outputs<'c> {
                 queue,
                 buffer: TxBuffer::new(lcore),
                 packets: 0,
-                segments: 0,
             });
         }
         Ok(Self {
@@ -230,6 +238,7 @@ impl<'c> Outputs<'c> {
             let goes_out = usize::from(came_in ^ 1);
             if goes_out < self.ports.len() {
                 self.counters.rx[usize::from(came_in)].add(1);
+                self.counters.rx_segments[usize::from(came_in)].add(segments(&mbuf));
                 self.buffer(goes_out, mbuf);
             } else {
                 // No such pair: a producer wrote a port number that is not in use.
@@ -241,7 +250,6 @@ impl<'c> Outputs<'c> {
     fn buffer(&mut self, place: usize, mbuf: Mbuf<'c>) {
         let output = &mut self.ports[place];
         output.packets += 1;
-        output.segments += segments(&mbuf);
         if output.buffer.push(mbuf) == 0 {
             self.flush_port(place);
         }
@@ -259,16 +267,14 @@ impl<'c> Outputs<'c> {
         if output.packets == 0 {
             return;
         }
-        let (dropped, lost) = (Cell::new(0_u64), Cell::new(0_u64));
-        output
-            .buffer
-            .flush(&mut output.queue, |unsent: &mut Burst<'_>| {
-                dropped.set(unsent.len() as u64);
-                lost.set(unsent.iter().map(|mbuf| segments(&mbuf)).sum());
-            });
-        self.counters.tx[place].add(output.packets.saturating_sub(dropped.get()));
-        self.counters.tx_segments[place].add(output.segments.saturating_sub(lost.get()));
-        self.counters.tx_drop[place].add(dropped.get());
-        (output.packets, output.segments) = (0, 0);
+        // What the queue has counted tells what was sent; it may also have taken and dropped.
+        let before = output.queue.stats();
+        output.buffer.flush(&mut output.queue, |_| ());
+        let after = output.queue.stats();
+        let sent = after.packets.wrapping_sub(before.packets);
+        self.counters.tx[place].add(sent);
+        self.counters.tx_segments[place].add(after.segments.wrapping_sub(before.segments));
+        self.counters.tx_drop[place].add(output.packets.saturating_sub(sent));
+        output.packets = 0;
     }
 }

@@ -165,6 +165,8 @@ Options behind `--`:
       --no-screen      Print nothing
       --interval SECS  Between two screens [default: 1]
 
+A server is always the primary, and its region is by default (-m) as large as the pipeline needs.
+
 EAL_OPTIONS
 
 EXAMPLES:
@@ -181,6 +183,9 @@ Usage: PROGRAM [EAL OPTIONS] -- -n ID
 
 Options behind `--`:
   -n ID                Which client this is, from 0
+
+A client is always a secondary, also with --proc-type=auto; memory and devices are the server's. It
+gives a server that is just starting two seconds, and --wait SECONDS if that is more.
 
 EAL_OPTIONS
 

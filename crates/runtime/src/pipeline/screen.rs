@@ -14,7 +14,7 @@ use mbuf::Pool;
 use ring::Ring;
 use serde::Serialize;
 
-use super::args::ServerArgs;
+use super::args::{Queues, ServerArgs};
 use super::ring_name;
 use super::stats::PortInfo;
 
@@ -124,6 +124,7 @@ struct ClientSample {
     ring_fill: usize,
     ring_size: u32,
     rx_port: Vec<u64>,
+    rx_port_segments: Vec<u64>,
     tx: Vec<u64>,
     tx_segments: Vec<u64>,
     tx_drop: Vec<u64>,
@@ -147,13 +148,18 @@ impl Sample {
         };
         let ports = ports.iter().enumerate().map(|(column, port)| {
             let counters = info.port(column);
-            let own = sum(column, |client| &client.rx_port);
-            let server = counters.rx.get();
+            // Read by the server, or by the clients themselves.
+            let (rx_packets, rx_segments) = match info.queues() {
+                Queues::Server => (counters.rx.get(), counters.rx_segments.get()),
+                Queues::Each => (
+                    sum(column, |client| &client.rx_port),
+                    sum(column, |client| &client.rx_port_segments),
+                ),
+            };
             PortSample {
                 port: *port,
-                // Read by the server, or by the clients themselves.
-                rx_packets: if server > 0 { server } else { own },
-                rx_segments: counters.rx_segments.get(),
+                rx_packets,
+                rx_segments,
                 no_client: counters.no_client.get(),
                 tx_packets: sum(column, |client| &client.tx),
                 tx_segments: sum(column, |client| &client.tx_segments),
@@ -263,6 +269,7 @@ impl ClientSample {
             ring_fill: ring.map_or(0, |ring| ring.len()),
             ring_size: ring.map_or(0, |ring| ring.size()),
             rx_port: values(own.rx),
+            rx_port_segments: values(own.rx_segments),
             tx: values(own.tx),
             tx_segments: values(own.tx_segments),
             tx_drop: values(own.tx_drop),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use eal::{Eal, EalArgs, ProcType, Region};
-use ethdev::{PortConfig, PortId, Ports, QueueId, RxQueue, rss};
+use eal::{Eal, EalArgs, Owner, ProcType, Region};
+use ethdev::{DevArgs, PortConfig, PortId, Ports, QueueId, RxQueue, rss};
 use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX};
 use ring::{Flags, Ring};
 
@@ -22,6 +22,9 @@ const PACKET_SEGMENTS: u32 = 36;
 const _: () = assert!((PACKET_SEGMENTS as usize) < SEGMENTS_MAX);
 /// Entries of the redirection table of `--dispatch rss`.
 const RETA_SIZE: usize = 512;
+
+/// Turns of the loop between two looks for killed clients: some 50 ms, at one system call a client.
+const TURNS_A_PROOF: u32 = 1024;
 
 /// Runs until the stop flag is set.
 pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()> {
@@ -40,6 +43,10 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
     }
     // `auto` means primary here: beside a living one a server has nothing to do, and says so.
     eal_args.proc_type = ProcType::Primary;
+    // What can be wrong with a port's arguments is told before anything is made.
+    for vdev in &eal_args.vdevs {
+        DevArgs::parse(vdev)?.check(ethdev::DRIVERS)?;
+    }
     let pool_config = PoolConfig::new(POOL, pool_count(&args, &ports));
     let needed_mb = region_mb(&pool_config, &args)?;
     if eal_args.memory_mb.is_none() && eal_args.socket_mem_mb.is_empty() {
@@ -173,15 +180,16 @@ impl Server {
             }
         }
         eprintln!(
-            "ready: {} ports, {} clients, group {:?}",
+            "ready: {} ports, room for {} client{}, group {:?}",
             self.ids.len(),
             args.clients,
+            if args.clients == 1 { "" } else { "s" },
             eal.args().prefix
         );
         let mut idle = Idle::default();
         while !stop.load(Ordering::Relaxed) {
             let mut received = 0;
-            spread.look_who_is_there();
+            spread.look_who_is_there(eal.region());
             for (counters, queue) in &mut queues {
                 let mut burst = Burst::new(&lcore);
                 let count = queue.rx_burst(&lcore, &mut burst);
@@ -212,11 +220,17 @@ struct Spread<'c> {
     dispatch: Dispatch,
     /// Which place in `present` a hash belongs to.
     reta: [u8; RETA_SIZE],
+    /// Turns of the loop, to ask for the dead now and then.
+    turns: u32,
 }
 
 /// One client as the server sees it.
 struct Client<'c> {
     ring: MbufProducer<'static>,
+    /// The same ring, to ask who consumes it.
+    named: Ring<'static>,
+    /// A consumer that was found dead. Its word stays in the ring until a successor takes it over.
+    dead: Owner,
     /// What this turn of the loop found for it.
     staged: Burst<'c>,
     counters: RingCounters<'static>,
@@ -232,9 +246,10 @@ impl<'c> Spread<'c> {
         let clients = (0..CLIENTS_MAX)
             .zip(rings)
             .map(|(id, ring)| {
-                let ring = MbufProducer::new(ring.producer(lcore.owner())?);
                 Ok(Client {
-                    ring,
+                    ring: MbufProducer::new(ring.producer(lcore.owner())?),
+                    named: *ring,
+                    dead: Owner::NONE,
                     staged: Burst::new(lcore),
                     counters: info.ring(id),
                 })
@@ -248,17 +263,30 @@ impl<'c> Spread<'c> {
             turn: 0,
             dispatch,
             reta: [0; RETA_SIZE],
+            turns: 0,
         })
     }
 
-    /// Looks which rings have a consumer. Traffic of clients that are absent goes to the others.
-    fn look_who_is_there(&mut self) {
+    /// Looks which rings have a living consumer. Traffic of clients that are absent goes to the others.
+    fn look_who_is_there(&mut self, region: &Region) {
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(TURNS_A_PROOF) {
+            // A killed client cannot close its ring; its slot's lock tells.
+            for client in &mut self.clients {
+                let owner = client.named.consumer_owner();
+                client.dead = if region.owner_alive(owner) {
+                    Owner::NONE
+                } else {
+                    owner
+                };
+            }
+        }
         let bits = self
             .clients
             .iter()
             .enumerate()
             .fold(0_u64, |bits, (id, client)| {
-                bits | u64::from(!client.ring.is_closed()) << id
+                bits | u64::from(client.is_there()) << id
             });
         if bits == self.present_bits {
             return;
@@ -316,6 +344,10 @@ impl<'c> Spread<'c> {
 }
 
 impl<'c> Client<'c> {
+    fn is_there(&self) -> bool {
+        !self.ring.is_closed() && self.named.consumer_owner() != self.dead
+    }
+
     fn stage(&mut self, mbuf: Mbuf<'c>) {
         if self.staged.room() == 0 {
             self.flush();

@@ -9,7 +9,7 @@
 //! offset 192   { u64 tx[16], u64 tx_drop[16] } [60]        packets sent and dropped, by client and port
 //! then         u64 rx_segments[16], u64 no_client[16]      by port
 //! then         { u64 rx, rx_segments, rx_drop, 5 spare } [60]     handed to a client's ring
-//! then         { u64 rx[16], u64 tx_segments[16], u32 owner } [60]   by client and port
+//! then         { u64 rx[16], rx_segments[16], tx_segments[16], u32 owner } [60]   by client and port
 //! ```
 //!
 //! A *segment* is what goes over a wire: a packet that a host hands over whole for segmentation
@@ -56,7 +56,7 @@ const SERVER: usize = TX + CLIENTS * TX_STRIDE;
 const RINGS: usize = SERVER + 2 * PORTS_MAX * WORD;
 const RING_WORDS: usize = 8;
 const CLIENT: usize = RINGS + CLIENTS * RING_WORDS * WORD;
-const CLIENT_OWNER: usize = 2 * PORTS_MAX * WORD;
+const CLIENT_OWNER: usize = 3 * PORTS_MAX * WORD;
 const CLIENT_STRIDE: usize = CLIENT_OWNER + 64;
 /// Bytes of the whole zone.
 const LEN: usize = CLIENT + CLIENTS * CLIENT_STRIDE;
@@ -95,6 +95,8 @@ pub struct RingCounters<'r> {
 pub struct ClientCounters<'r> {
     /// Packets taken: from its ring, or from its own receive queues.
     pub rx: &'r [Counter],
+    /// Segments taken.
+    pub rx_segments: &'r [Counter],
     /// Packets sent.
     pub tx: &'r [Counter],
     /// Packets that the port had no room for.
@@ -214,13 +216,14 @@ impl<'r> PortInfo<'r> {
         let (tx, tx_drop) = self
             .table(TX + at(client) * TX_STRIDE, 2 * PORTS_MAX)
             .split_at(PORTS_MAX);
-        let (rx, tx_segments) = self
-            .table(CLIENT + at(client) * CLIENT_STRIDE, 2 * PORTS_MAX)
-            .split_at(PORTS_MAX);
+        let own = self.table(CLIENT + at(client) * CLIENT_STRIDE, 3 * PORTS_MAX);
+        let (rx, segments) = own.split_at(PORTS_MAX);
+        let (rx_segments, tx_segments) = segments.split_at(PORTS_MAX);
         let owner = CLIENT + at(client) * CLIENT_STRIDE + CLIENT_OWNER;
         let owner = self.zone.get(owner).expect(CHECKED);
         ClientCounters {
             rx,
+            rx_segments,
             tx,
             tx_drop,
             tx_segments,
@@ -301,7 +304,13 @@ mod tests {
                 note(u32::MAX, counter);
             }
             let own = info.client(client);
-            for table in [own.rx, own.tx, own.tx_drop, own.tx_segments] {
+            for table in [
+                own.rx,
+                own.rx_segments,
+                own.tx,
+                own.tx_drop,
+                own.tx_segments,
+            ] {
                 table.iter().for_each(|counter| note(client, counter));
             }
         }
