@@ -131,7 +131,7 @@ impl std::fmt::Display for HostsReport {
         write!(
             f,
             "{} of {} arrived whole ({megabytes:.1} MB) in {:.2} s, {:.0} a second; \
-             {} damaged, {} twice, {} overtaken",
+             {} damaged, {} twice, {} overtaken in their flow",
             self.received,
             self.sent,
             self.seconds,
