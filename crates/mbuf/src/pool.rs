@@ -22,6 +22,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use eal::holder::Holder;
 use eal::process::{Owner, SLOTS_MAX};
@@ -37,7 +38,13 @@ use crate::shape::{
 };
 use crate::sync::{AtomicU32, AtomicU64, Ordering, acquire, release};
 
-const LINE: usize = 64;
+/// Held while this process makes a pool: its other threads must take neither the zone for a dead primary's, nor the id.
+static MAKING: Mutex<()> = Mutex::new(());
+
+fn making() -> MutexGuard<'static, ()> {
+    // It guards no data: after a panic a zone without a layout word may be left, and `half_made` finds it.
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What every process must know of a pool before it can find anything in it.
 #[derive(Debug)]
@@ -209,6 +216,15 @@ impl Pool {
     ///
     /// A number out of its range, a name that is taken, a region that is full, a process that is not the primary.
     pub fn create(region: &'static Region, config: &PoolConfig<'_>) -> Result<Self, Error> {
+        Self::make(region, config, &making())
+    }
+
+    /// [`create`](Self::create), while no other thread does.
+    fn make(
+        region: &'static Region,
+        config: &PoolConfig<'_>,
+        _alone: &MutexGuard<'static, ()>,
+    ) -> Result<Self, Error> {
         let shape = config.shape()?;
         let plan = shape.plan();
         if config.cache > 0 {
@@ -218,15 +234,16 @@ impl Pool {
                 "each slot has two magazines of {MAGAZINE_LEN} instead of the cache"
             );
         }
+        // Before the zone: without an id none must be left behind.
+        let id = Self::free_id(region).ok_or_else(|| Error::TooManyPools {
+            name: config.name.to_owned(),
+        })?;
         let zone = match region.reserve(ZoneKind::Pool, config.name, plan.len, PAGE, config.node) {
             Err(eal::Error::NameTaken { .. }) if region.is_primary() => {
                 Self::half_made(region, config.name, plan)?
             }
             zone => zone?,
         };
-        let id = Self::free_id(region).ok_or_else(|| Error::TooManyPools {
-            name: config.name.to_owned(),
-        })?;
         let pool = Self::open(region, zone, shape, id)?;
         pool.fill(zone.get(0).map_err(eal::Error::from)?);
         Ok(pool)
@@ -246,7 +263,7 @@ impl Pool {
         .into())
     }
 
-    /// The lowest id that no pool has. One primary at a time makes pools, so nobody else takes it meanwhile.
+    /// The lowest id that no pool has. One thread of one primary at a time makes pools, so nobody else takes it meanwhile.
     fn free_id(region: &'static Region) -> Option<u8> {
         let mut taken = [false; POOLS_MAX];
         for pool in Self::all(region) {
@@ -292,14 +309,23 @@ impl Pool {
         region: &'static Region,
         config: &PoolConfig<'_>,
     ) -> Result<Self, Error> {
-        let found = match Self::lookup(region, config.name) {
-            Err(Error::Eal(eal::Error::NoZone { .. }) | Error::Unfinished { .. })
-                if region.is_primary() =>
-            {
-                return Self::create(region, config);
-            }
-            found => found?,
+        let missing = |found: &Result<Self, Error>| {
+            let none = matches!(
+                found,
+                Err(Error::Eal(eal::Error::NoZone { .. }) | Error::Unfinished { .. })
+            );
+            none && region.is_primary()
         };
+        let mut found = Self::lookup(region, config.name);
+        if missing(&found) {
+            // Again, now that no other thread is about to make it.
+            let alone = making();
+            found = Self::lookup(region, config.name);
+            if missing(&found) {
+                return Self::make(region, config, &alone);
+            }
+        }
+        let found = found?;
         let ours = config.shape()?;
         if found.shape == ours {
             return Ok(found);
@@ -540,7 +566,7 @@ impl Pool {
     pub(crate) fn prefetch(&self, index: MbufIndex) {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if let Some(meta) = self.range().meta(index)
-            && let Some(data) = self.frame(index, usize::from(HEADROOM), LINE)
+            && let Some(data) = self.frame(index, usize::from(HEADROOM), 0)
         {
             use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: a hint; it reads nothing that a program could see, whatever the address.

@@ -1,5 +1,8 @@
 //! Making and finding pools.
 
+use std::sync::Barrier;
+use std::thread;
+
 use eal::{ZoneKind, sync::AtomicU64, sync::Ordering};
 
 use super::*;
@@ -173,4 +176,45 @@ fn last_id_is_given_and_no_more() {
     }
     let error = Pool::create(region, &config("late", 1)).unwrap_err();
     assert!(matches!(error, Error::TooManyPools { .. }), "{error}");
+    let left = region.lookup(ZoneKind::Pool, "late");
+    assert!(left.is_err(), "a zone without an id");
+}
+
+#[test]
+fn threads_that_make_pools_at_once_get_one_of_each_name_with_its_own_id() {
+    const NAMES: [&str; 2] = ["one", "two"];
+    for _ in 0..50 {
+        let len = Pool::len_for(&config("one", 400)).unwrap();
+        let region = region(2 * (len + 4096) + REST);
+        let start = Barrier::new(4);
+        let made: Vec<Pool> = thread::scope(|s| {
+            let make = |name| {
+                start.wait();
+                Pool::create_or_lookup(region, &config(name, 400)).unwrap()
+            };
+            let threads = [0, 1, 0, 1].map(|name| s.spawn(move || make(NAMES[name])));
+            threads.map(|thread| thread.join().unwrap()).into()
+        });
+        assert_eq!((made[0].id(), made[1].id()), (made[2].id(), made[3].id()));
+        assert_ne!(made[0].id(), made[1].id());
+        made.into_iter().for_each(assert_at_rest);
+    }
+}
+
+#[test]
+fn of_threads_that_create_one_pool_one_succeeds() {
+    for _ in 0..50 {
+        let region = region(Pool::len_for(&config("p", 400)).unwrap() + REST);
+        let start = Barrier::new(4);
+        let made: usize = thread::scope(|s| {
+            let create = || {
+                start.wait();
+                usize::from(Pool::create(region, &config("p", 400)).is_ok())
+            };
+            let threads = [(); 4].map(|()| s.spawn(create));
+            threads.map(|thread| thread.join().unwrap()).iter().sum()
+        });
+        assert_eq!(made, 1);
+        assert_at_rest(Pool::lookup(region, "p").unwrap());
+    }
 }
