@@ -13,7 +13,7 @@ use crate::sys::user;
 pub(super) struct Base {
     pub(super) path: PathBuf,
     /// Others could have made it before us: it must be ours.
-    exposed: bool,
+    pub(super) exposed: bool,
 }
 
 /// All places, the best first; only the one that the user names, if he does.
@@ -68,7 +68,7 @@ fn distrust_unless_sticky(found: &Metadata, owners: &[u32]) -> Option<String> {
     }
 }
 
-/// Makes the directory of a group, or takes the one that is there; says why it cannot be used.
+/// Makes the directory of a group, for its owner alone, or takes the one that is there as it is; says why it cannot be used.
 pub(super) fn make(base: &Base, prefix: &str, group: Option<u32>) -> Result<PathBuf, String> {
     let user = user::user_id();
     let owners = [user, 0];
@@ -95,9 +95,6 @@ pub(super) fn make(base: &Base, prefix: &str, group: Option<u32>) -> Result<Path
     if base.exposed {
         let found = base.path.symlink_metadata().map_err(text)?;
         distrust(&found, &[user]).map_or(Ok(()), Err)?;
-        if group.is_some() && found.mode() & 0o011 != 0o011 {
-            std::fs::set_permissions(&base.path, Permissions::from_mode(0o711)).map_err(text)?;
-        }
     } else {
         distrust_unless_sticky(&base.path.metadata().map_err(text)?, &owners)
             .map_or(Ok(()), Err)?;
@@ -111,17 +108,33 @@ pub(super) fn make(base: &Base, prefix: &str, group: Option<u32>) -> Result<Path
     if !found.is_dir() || !owners.contains(&found.uid()) {
         return Err(distrust(&found, &owners).unwrap_or_default());
     }
-    if found.uid() == user || user == 0 {
-        std::os::unix::fs::lchown(&path, None, group).map_err(text)?;
-        let mode = if group.is_some() { 0o750 } else { 0o700 };
-        std::fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(text)?;
-    }
-    rustix::fs::access(
-        &path,
-        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-    )
-    .map_err(|error| text(error.into()))?;
+    may_write(&path).map_err(text)?;
     Ok(path)
+}
+
+/// Whether this process may make files in the directory.
+pub(super) fn may_write(path: &Path) -> io::Result<()> {
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(path, access).map_err(io::Error::from)
+}
+
+/// Opens the directory of a group to a Unix group, or to nobody else. For the primary: a group that lives there has its own mind.
+pub(super) fn open_up(path: &Path, exposed: bool, group: Option<u32>) -> io::Result<()> {
+    let user = user::user_id();
+    if user != 0 && path.symlink_metadata()?.uid() != user {
+        return Ok(());
+    }
+    // Others must pass through our place to come to what is shared with them.
+    if let Some(place) = path.parent()
+        && exposed
+        && group.is_some()
+        && place.symlink_metadata()?.mode() & 0o011 != 0o011
+    {
+        std::fs::set_permissions(place, Permissions::from_mode(0o711))?;
+    }
+    std::os::unix::fs::lchown(path, None, group)?;
+    let mode = if group.is_some() { 0o750 } else { 0o700 };
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 /// The directory of a group that is there; `None` if it is not; says why it cannot be used.

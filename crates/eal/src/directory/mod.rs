@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 mod base;
 mod record;
 
-use base::{bases, enter, make};
+use base::{bases, enter, make, open_up};
 pub(crate) use record::Record;
 
 use crate::error::Error;
@@ -57,6 +57,8 @@ pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 pub struct Directory {
     path: PathBuf,
     prefix: String,
+    /// Its place is our own, which others pass through only if we let them.
+    exposed: bool,
     /// The Unix group that may join, where that is for us to say.
     group: Option<u32>,
 }
@@ -103,6 +105,7 @@ impl Directory {
                     return Ok(Self {
                         path,
                         prefix: prefix.to_owned(),
+                        exposed: base.exposed,
                         group,
                     });
                 }
@@ -126,6 +129,7 @@ impl Directory {
                     return Ok(Some(Self {
                         path,
                         prefix: prefix.to_owned(),
+                        exposed: base.exposed,
                         group: None,
                     }));
                 }
@@ -158,6 +162,7 @@ impl Directory {
                     groups.push(Self {
                         path,
                         prefix,
+                        exposed: base.exposed,
                         group: None,
                     });
                 }
@@ -233,21 +238,24 @@ impl Directory {
         self.path.symlink_metadata().ok().map(|found| found.uid())
     }
 
-    /// Opens the lock; a new one is shared as the directory is. `None`: the group is gone, or was never there.
+    /// Opens the lock; a new one is its owner's alone. `None`: the group is gone, or was never there.
     pub(crate) fn lock(&self, create: bool) -> Result<Option<Lock>, Error> {
-        let path = self.path.join(LOCK);
-        let Some(lock) = Lock::open(&path, create.then_some(0o600))? else {
-            return Ok(None);
-        };
-        if create {
-            let shared = self.share_file(lock.file(), 0o060);
-            shared.map_err(|source| Error::Io {
+        Lock::open(&self.path.join(LOCK), create.then_some(0o600))
+    }
+
+    /// Opens the directory and its lock to the Unix group that may join, and to nobody else. For the holder of byte 0.
+    pub(crate) fn open_up(&self, lock: &Lock) -> Result<(), Error> {
+        let error = |path: PathBuf| {
+            |source| Error::Io {
                 what: "set the access of",
                 path,
                 source,
-            })?;
-        }
-        Ok(Some(lock))
+            }
+        };
+        // Who comes in finds the lock open to him.
+        self.share_file(lock.file(), 0o060)
+            .map_err(error(self.path.join(LOCK)))?;
+        open_up(&self.path, self.exposed, self.group).map_err(error(self.path.clone()))
     }
 
     /// Opens the lock to look at it.

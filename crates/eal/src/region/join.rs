@@ -207,7 +207,8 @@ impl Region {
         }
         if !lock.has_others() && lock.try_alone()? {
             let parts = directory
-                .remove_region()
+                .open_up(&lock)
+                .and_then(|()| directory.remove_region())
                 .and_then(|()| create::build(directory, config));
             let parts = parts.inspect_err(|_| {
                 // The error that is told is the first one.
@@ -221,6 +222,7 @@ impl Region {
             )));
         }
         let adopted = if lock.try_join()? {
+            directory.open_up(&lock)?;
             attach::open(directory, lock, Access::Primary)?
         } else {
             None

@@ -126,6 +126,27 @@ fn second_primary_is_refused_by_name_and_auto_becomes_secondary() {
 }
 
 #[test]
+fn refused_primary_and_attaching_auto_leave_the_access_of_a_living_group() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new();
+    let group = rustix::process::getegid().as_raw().to_string();
+    let config = RegionConfig {
+        group: Some(group),
+        ..lab.config(ProcType::Primary)
+    };
+    let (_primary, _) = Region::join(&config).unwrap();
+    let directory = lab.directory();
+    let modes = || {
+        [directory.path().to_owned(), directory.path().join("lock")]
+            .map(|path| path.metadata().unwrap().permissions().mode() & 0o777)
+    };
+    assert_eq!(modes(), [0o750, 0o660]);
+    lab.join(ProcType::Primary).unwrap_err();
+    let _auto = lab.join(ProcType::Auto).unwrap();
+    assert_eq!(modes(), [0o750, 0o660]);
+}
+
+#[test]
 fn auto_without_a_group_becomes_primary() {
     let lab = Lab::new();
     let (auto, joined) = lab.join(ProcType::Auto).unwrap();
@@ -139,10 +160,7 @@ fn auto_without_a_group_becomes_primary() {
 fn secondary_without_a_group_says_how_to_start_one_and_leaves_nothing_behind() {
     let lab = Lab::new();
     let text = lab.join(ProcType::Secondary).unwrap_err().to_string();
-    assert!(
-        text.contains("--proc-type=primary --file-prefix=lab"),
-        "{text}"
-    );
+    assert!(text.contains("--file-prefix=lab"), "{text}");
     assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
 }
 
