@@ -159,13 +159,14 @@ impl BlockRing {
             care: vec![untouched; geometry.block_count as usize].into_boxed_slice(),
             malformed: 0,
         };
+        // Nobody has passed a packet yet, hence given a block back: the first fillings, up to the number of blocks, found
+        // zeros. Later any block that was ever opened may hold rests: its number does not say whether it was zeroed.
+        let first = record.offset.load(Ordering::Acquire) == 0;
         for block in 0..ring.care.len() {
-            // The first filling of a block has a number up to the number of blocks, and found zeros.
-            if ring
+            let sequence = ring
                 .block_word(block, BLOCK_SEQUENCE)
-                .load(Ordering::Relaxed)
-                > geometry.block_count
-            {
+                .load(Ordering::Relaxed);
+            if sequence != 0 && !(first && sequence <= geometry.block_count) {
                 ring.care[block] = Care {
                     dirty: geometry.block_len as usize,
                     clean: false,

@@ -205,6 +205,32 @@ fn rests_of_an_earlier_filling_are_never_taken_for_packets() {
 }
 
 #[test]
+fn successor_does_not_look_into_rests_of_the_first_lap() {
+    let mut kernel = Kernel::new();
+    let record = record();
+    let mut ring = kernel.ring(record);
+    for _ in 1..BLOCKS {
+        (0..20).for_each(|number| kernel.packet(number));
+        kernel.close(false);
+        assert_eq!(take(&mut ring).len(), 20);
+    }
+    drop(ring);
+    // The blocks behind are with the kernel, full of rests, and their numbers are still those of the first lap.
+    let mut ring = kernel.ring(record);
+    kernel.packet(50);
+    kernel.close(false);
+    assert_eq!(take(&mut ring), [50]);
+    for mark in 100..110 {
+        kernel.packet(mark);
+        let mut all = take(&mut ring);
+        kernel.close(true);
+        all.extend(take(&mut ring));
+        assert_eq!(all, [mark]);
+    }
+    assert_eq!(ring.take_malformed(), 0);
+}
+
+#[test]
 fn place_that_the_kernel_could_not_fill_is_passed() {
     let mut kernel = Kernel::new();
     let mut ring = kernel.ring(record());
