@@ -408,8 +408,9 @@ impl Directory {
                 living,
             }
         };
+        // Without the lock nobody may remove anything, and who removed it has removed the rest.
         let Some(lock) = self.lock(false)? else {
-            return self.remove();
+            return Ok(());
         };
         if !lock.try_primary()? || lock.has_others() || !lock.try_alone()? {
             return Err(still_alive());

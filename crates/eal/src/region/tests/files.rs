@@ -337,6 +337,16 @@ fn clean_removes_what_the_dead_left() {
 }
 
 #[test]
+fn clean_without_a_lock_removes_nothing() {
+    let lab = Lab::new();
+    drop(lab.primary());
+    let directory = lab.directory();
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
+    directory.clean().unwrap();
+    assert_eq!(directory.leftovers().len(), 2);
+}
+
+#[test]
 fn slots_of_two_processes_are_apart_and_each_sees_the_other_alive() {
     let lab = Lab::new();
     let (primary, secondary) = (kept(lab.primary()), kept(lab.secondary()));
