@@ -361,18 +361,35 @@ impl Directory {
                     .is_some_and(|name| self.is_name_of_ours(name))
             })
             .map(|entry| entry.path())
+            .filter(|path| self.is_file_of_ours(path))
             .collect()
+    }
+
+    /// Whether it is a file that a primary of this group may have made: everybody may put something of that name into `/dev/shm`.
+    fn is_file_of_ours(&self, path: &Path) -> bool {
+        path.symlink_metadata().is_ok_and(|found| {
+            let owner = Some(found.uid());
+            found.is_file() && (owner == Some(user::user_id()) || owner == self.owner())
+        })
     }
 
     /// Removes the region's files and what announces them. For a primary that is alone.
     pub(crate) fn remove_region(&self) -> Result<(), Error> {
         let leftovers = self.leftovers();
+        let record = self.record().ok().flatten();
         // The announcement first: nobody is led to files that are half gone.
-        for path in [self.path.join(RECORD), self.path.join(RECORD_NEW)]
-            .into_iter()
-            .chain(leftovers)
-        {
+        for path in [self.path.join(RECORD), self.path.join(RECORD_NEW)] {
             remove(&path)?;
+        }
+        for path in leftovers {
+            let announced = record
+                .as_ref()
+                .is_some_and(|record| [&record.control, &record.data].contains(&&path));
+            match remove(&path) {
+                // What nobody announced is in nobody's way: it only takes room.
+                Err(error) if !announced => tracing::warn!("{error}"),
+                outcome => outcome?,
+            }
         }
         Ok(())
     }

@@ -427,6 +427,21 @@ fn observer_reads_and_may_not_write() {
 }
 
 #[test]
+fn what_is_no_file_of_the_group_stops_no_start_and_stays() {
+    let lab = Lab::new();
+    drop(lab.primary());
+    let directory = lab.directory();
+    let trap = directory.name_files(0xabce, Path::new("/dev/shm"), directory.path());
+    std::fs::create_dir(&trap.control).unwrap();
+    std::os::unix::fs::symlink("lock", &trap.data).unwrap();
+    let joined = lab.join(ProcType::Primary);
+    let stayed = trap.control.is_dir() && trap.data.is_symlink();
+    std::fs::remove_dir(&trap.control).unwrap();
+    assert_eq!(joined.unwrap().1, Joined::Created);
+    assert!(stayed);
+}
+
+#[test]
 fn files_that_a_killed_creator_left_are_removed_by_the_next() {
     let lab = Lab::new();
     drop(lab.primary());
