@@ -307,10 +307,16 @@ impl Directory {
         })
     }
 
-    /// What names of this group's files start with: the prefix, and which directory it is.
+    /// What names of this group's files start with: the prefix, and which directory it is. A path alone does not say that: it may
+    /// lead elsewhere in another mount namespace that has the same `/dev/shm`.
     fn stem(&self) -> String {
-        let place = Hash::new().text(&self.path.to_string_lossy()).finish();
-        format!("forebay-{}-{place:016x}-", self.prefix)
+        let path = Hash::new().text(&self.path.to_string_lossy());
+        let place = match self.path.symlink_metadata() {
+            Ok(found) => path.number(found.dev()).number(found.ino()),
+            // A directory that is gone has no files.
+            Err(_) => path,
+        };
+        format!("forebay-{}-{:016x}-", self.prefix, place.finish())
     }
 
     /// Names for the files of a new region.
@@ -323,9 +329,9 @@ impl Directory {
         }
     }
 
-    /// Whether a file's name is one that [`name_files`](Self::name_files) gives.
-    fn is_name_of_ours(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(&self.stem());
+    /// Whether a file's name is one that [`name_files`](Self::name_files) gives, with this [`stem`](Self::stem).
+    fn is_name_of_ours(stem: &str, name: &str) -> bool {
+        let rest = name.strip_prefix(stem);
         let nonce = rest.and_then(|rest| {
             rest.strip_suffix(CONTROL_SUFFIX)
                 .or(rest.strip_suffix(DATA_SUFFIX))
@@ -339,30 +345,46 @@ impl Directory {
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let mut places = vec![PathBuf::from(SHARED_MEMORY), self.path.clone()];
         places.extend(hugepage::mounts().into_iter().map(|mount| mount.path));
-        if let Ok(Some(record)) = self.record() {
-            places.extend(
-                [&record.control, &record.data]
-                    .iter()
-                    .filter_map(|path| Some(path.parent()?.to_owned())),
-            );
-        }
+        let record = self.record().ok().flatten();
+        let announced: Vec<PathBuf> = record
+            .into_iter()
+            .flat_map(|record| [record.control, record.data])
+            .collect();
+        places.extend(
+            announced
+                .iter()
+                .filter_map(|path| Some(path.parent()?.to_owned())),
+        );
         places.sort();
         places.dedup();
+        let stem = self.stem();
         let entries = places
             .iter()
             .filter_map(|place| place.read_dir().ok())
             .flatten()
             .flatten();
-        entries
+        let named = entries
             .filter(|entry| {
                 entry
                     .file_name()
                     .to_str()
-                    .is_some_and(|name| self.is_name_of_ours(name))
+                    .is_some_and(|name| Self::is_name_of_ours(&stem, name))
             })
-            .map(|entry| entry.path())
+            .map(|entry| entry.path());
+        // An overlay may have numbered the directory anew since the region was announced.
+        let group = format!("forebay-{}-", self.prefix);
+        let announced = announced.iter().filter(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with(&group))
+        });
+        let mut found: Vec<PathBuf> = named
+            .chain(announced.cloned())
             .filter(|path| self.is_file_of_ours(path))
-            .collect()
+            .collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// Whether it is a file that a primary of this group may have made: everybody may put something of that name into `/dev/shm`.

@@ -442,6 +442,21 @@ fn what_is_no_file_of_the_group_stops_no_start_and_stays() {
 }
 
 #[test]
+fn another_directory_at_the_same_path_has_other_names_for_its_files() {
+    let lab = Lab::new();
+    drop(lab.primary());
+    let directory = lab.directory();
+    let name = || directory.name_files(1, Path::new("/"), Path::new("/"));
+    let (first, aside) = (name(), lab.dir.path().join("aside"));
+    std::fs::rename(directory.path(), &aside).unwrap();
+    std::fs::create_dir(directory.path()).unwrap();
+    assert_ne!(name(), first);
+    std::fs::remove_dir(directory.path()).unwrap();
+    std::fs::rename(&aside, directory.path()).unwrap();
+    assert_eq!(name(), first);
+}
+
+#[test]
 fn files_that_a_killed_creator_left_are_removed_by_the_next() {
     let lab = Lab::new();
     drop(lab.primary());
