@@ -15,7 +15,7 @@ use std::sync::PoisonError;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Access, Observer, Region, attach, create};
+use super::{Access, Files, Observer, Region, attach, create};
 use crate::args::HugeChoice;
 use crate::directory::Directory;
 use crate::error::{Error, Living};
@@ -267,17 +267,28 @@ impl Region {
             return Ok(false);
         };
         let slots = self.mine.lock().unwrap_or_else(PoisonError::into_inner);
-        let alone = self.is_primary() && files.lock.try_alone()?;
-        if alone {
-            files.directory.remove()?;
-        }
+        let removed = if self.is_primary() {
+            remove_if_alone(files)
+        } else {
+            Ok(false)
+        };
+        // Also after an error: what could not be removed keeps no successor out.
         if *slots == 0 && self.access != Access::Observer {
             // Before the lock is let go: from then on another may be the primary. A word of this process, for its threads.
             self.left.store(true, Ordering::Release);
             files.lock.let_go();
         }
-        Ok(alone)
+        removed
     }
+}
+
+/// Removes the group if nobody else lives in it; says whether it did.
+fn remove_if_alone(files: &Files) -> Result<bool, Error> {
+    let alone = files.lock.try_alone()?;
+    if alone {
+        files.directory.remove()?;
+    }
+    Ok(alone)
 }
 
 /// What looking for a region found.

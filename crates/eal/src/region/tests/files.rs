@@ -258,6 +258,18 @@ fn process_that_left_lets_a_successor_in_and_changes_nothing_any_more() {
 }
 
 #[test]
+fn primary_that_cannot_remove_its_group_lets_a_successor_in() {
+    let lab = Lab::new();
+    let primary = lab.primary();
+    let trap = lab.directory().doorbell_path(SlotId::new(5).unwrap());
+    std::fs::create_dir(&trap).unwrap();
+    assert!(matches!(primary.leave(), Err(Error::Io { .. })));
+    assert!(!primary.is_primary());
+    assert_eq!(lab.join(ProcType::Primary).unwrap().1, Joined::Created);
+    std::fs::remove_dir(&trap).unwrap();
+}
+
+#[test]
 fn region_lies_on_hugepages_where_there_are_some_and_says_how_to_get_them_where_not() {
     let lab = Lab::new();
     let config = RegionConfig {
