@@ -266,6 +266,11 @@ impl Region {
         let Some(files) = &self.files else {
             return Ok(false);
         };
+        // No thread reserves or takes a slot meanwhile; those that wait find that we have left.
+        let _reserving = self
+            .reserving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let slots = self.mine.lock().unwrap_or_else(PoisonError::into_inner);
         let removed = if self.is_primary() {
             remove_if_alone(files)

@@ -62,7 +62,7 @@ pub struct Region {
     access: Access,
     /// Slots of this process, a bit each; also keeps its threads apart while they take and give back.
     mine: Mutex<u64>,
-    /// Keeps the threads of the primary apart while they reserve.
+    /// Keeps the threads of the primary apart while they reserve; taken before `mine`.
     reserving: Mutex<()>,
     /// Set when this process has left the group, and only looks from then on.
     left: AtomicBool,
@@ -218,6 +218,11 @@ impl Region {
         align: usize,
         node: Option<u32>,
     ) -> Result<Zone<'_>, Error> {
+        let _one_at_a_time = self
+            .reserving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Behind the mutex: who leaves takes it too, and the group may be another's at once.
         if !self.is_primary() {
             return Err(Error::NotPrimary {
                 what: "reserve memory",
@@ -236,10 +241,6 @@ impl Region {
                 alignment = alignment.max(PAGE as u64);
             }
         }
-        let _one_at_a_time = self
-            .reserving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let (records, first) = (&self.control().zones, ZONES_START as u64);
         let place = table::place(
             records,
@@ -439,10 +440,11 @@ impl Region {
 
     /// The slots of this process, kept from its other threads.
     pub(crate) fn places(&self, what: &'static str) -> Result<Places<'_>, Error> {
+        let mine = self.mine.lock().unwrap_or_else(PoisonError::into_inner);
+        // Behind the mutex: who leaves takes it too, and lets go of all bytes.
         if self.access == Access::Observer || self.has_left() {
             return Err(Error::ReadOnly { what });
         }
-        let mine = self.mine.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Places::new(
             mine,
             self.files.as_ref().map(|files| &files.lock),
