@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 mod base;
 mod record;
 
-use base::{bases, enter, make, open_up};
+use base::{bases, enter, make, may_write, open_up};
 pub(crate) use record::Record;
 
 use crate::error::Error;
@@ -142,6 +142,35 @@ impl Directory {
         } else {
             Err(Error::NoDirectory { tried: refused })
         }
+    }
+
+    /// The directory for a primary: that of a group which is there and ours, wherever it is, else as [`find`](Self::find).
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub(crate) fn find_ours(
+        runtime_dir: Option<&Path>,
+        prefix: &str,
+        group: Option<&str>,
+    ) -> Result<Self, Error> {
+        check_prefix(prefix)?;
+        for base in bases(runtime_dir) {
+            if let Ok(Some(path)) = enter(&base, prefix)
+                && may_write(&path).is_ok()
+            {
+                let found = Self {
+                    path,
+                    prefix: prefix.to_owned(),
+                    exposed: base.exposed,
+                    group: group.map(group_id).transpose()?,
+                };
+                if found.is_ours() {
+                    return Ok(found);
+                }
+            }
+        }
+        Self::find(runtime_dir, prefix, group)
     }
 
     /// The directories of all groups that may be entered, best place first.

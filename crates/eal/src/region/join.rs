@@ -104,7 +104,7 @@ impl Region {
     pub fn create(config: &RegionConfig) -> Result<(Self, Joined), Error> {
         let start = Instant::now();
         loop {
-            let directory = Directory::find(
+            let directory = Directory::find_ours(
                 config.runtime_dir.as_deref(),
                 &config.prefix,
                 config.group.as_deref(),
@@ -167,7 +167,7 @@ impl Region {
             let directory = match Directory::locate(config.runtime_dir.as_deref(), &config.prefix)?
             {
                 Some(of_another_user) if !of_another_user.is_ours() => of_another_user,
-                _ => Directory::find(
+                _ => Directory::find_ours(
                     config.runtime_dir.as_deref(),
                     &config.prefix,
                     config.group.as_deref(),
