@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-/// The name of the socket in the directory of its group.
-pub(super) const SOCKET: &str = "control.sock";
-
-/// A name for the time before it listens, so that nobody finds it deaf.
-const FRESH: &str = "control.sock.new";
+/// The names of the socket in the directory of its group; the new one is for the time before it listens, so that nobody finds it
+/// deaf.
+pub(super) use crate::directory::SOCKET;
+use crate::directory::SOCKET_NEW as FRESH;
 
 /// Connections that the kernel keeps for us before we take them.
 const BACKLOG: i32 = 128;

@@ -44,7 +44,9 @@ const RECORD_MAX: u64 = 16 << 10;
 const LOCK: &str = "lock";
 const RECORD: &str = "region";
 const RECORD_NEW: &str = "region.new";
-const SOCKET: &str = "control.sock";
+pub(crate) const SOCKET: &str = "control.sock";
+/// The socket before it listens.
+pub(crate) const SOCKET_NEW: &str = "control.sock.new";
 const DOORBELL: &str = "doorbell.";
 const CONTROL_SUFFIX: &str = ".control";
 const DATA_SUFFIX: &str = ".data";
@@ -452,7 +454,7 @@ impl Directory {
         let doorbells = entries
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(DOORBELL))
             .map(|entry| entry.path());
-        let last = [self.socket_path(), self.path.join(LOCK)];
+        let last = [SOCKET_NEW, SOCKET, LOCK].map(|name| self.path.join(name));
         for path in doorbells.collect::<Vec<_>>().into_iter().chain(last) {
             remove(&path)?;
         }

@@ -342,6 +342,7 @@ fn clean_removes_what_the_dead_left() {
     let directory = lab.directory();
     std::fs::write(directory.doorbell_path(SlotId::new(3).unwrap()), "").unwrap();
     std::fs::write(directory.socket_path(), "").unwrap();
+    std::fs::write(directory.path().join("control.sock.new"), "").unwrap();
     assert_eq!(region_files(&lab), 2);
     directory.clean().unwrap();
     assert_eq!(directory.leftovers(), Vec::<PathBuf>::new());
