@@ -82,12 +82,13 @@ pub(super) fn make(base: &Base, prefix: &str, group: Option<u32>) -> Result<Path
         0o755
     };
     match DirBuilder::new().mode(mode).create(&base.path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !base.exposed => {
-            DirBuilder::new()
-                .mode(mode)
-                .recursive(true)
-                .create(&base.path)
-                .map_err(text)?;
+        // Nobody would remove parents that were made on the way.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = base.path.parent().unwrap_or(&base.path);
+            return Err(format!(
+                "there is no directory {}; create it",
+                parent.display()
+            ));
         }
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(text(error)),
         _ => {}

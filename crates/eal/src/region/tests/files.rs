@@ -165,6 +165,20 @@ fn secondary_without_a_group_says_how_to_start_one_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn runtime_dir_without_a_parent_is_refused_and_not_made() {
+    let lab = Lab::new();
+    let missing = lab.dir.path().join("missing");
+    let config = RegionConfig {
+        runtime_dir: Some(missing.join("groups")),
+        ..lab.config(ProcType::Primary)
+    };
+    let text = Region::join(&config).unwrap_err().to_string();
+    let named = format!("there is no directory {}; create it", missing.display());
+    assert!(text.contains(&named), "{text}");
+    assert!(!missing.exists());
+}
+
+#[test]
 fn secondary_that_waits_joins_a_primary_that_starts_later() {
     let lab = Lab::new();
     let config = RegionConfig {
