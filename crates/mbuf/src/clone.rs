@@ -8,7 +8,7 @@
 
 use crate::index::MbufIndex;
 use crate::mbuf::Mbuf;
-use crate::meta::{Links, Meta, Place};
+use crate::meta::{IN_RING, IN_TRANSIT, Links, Meta, Place};
 use crate::pool::Pool;
 
 impl<'c> Mbuf<'c> {
@@ -71,7 +71,7 @@ impl<'c> Mbuf<'c> {
 /// Copies what is known of a packet, but for where its bytes are.
 fn copy_facts(from: &Meta, to: &Meta) {
     to.set_place(from.place());
-    to.set_flags(from.flags() & !crate::meta::IN_TRANSIT);
+    to.set_flags(from.flags() & !(IN_TRANSIT | IN_RING));
     to.set_offload(from.offload());
     to.set_rss_hash(from.rss_hash());
 }

@@ -3,25 +3,31 @@
 //! ```text
 //! slot X                          ring X -> Y                   slot Y
 //! Burst --- enqueue ----> | m | m | m |   |   | ---- dequeue --> Burst
-//! tag X                     tag X                    1. peek and check
+//! tag X, mark               tag X, marked            1. peek and check
 //!                                                    2. tag <- Y, every segment of every packet
 //!                                                    3. release: head moves on
-//!                                                    4. only now the burst owns them
+//!                                                    4. unmark: only now the burst owns them
 //! ```
 //!
 //! | word              | written by                                        |
 //! |-------------------|---------------------------------------------------|
 //! | tag of an mbuf    | the producer's from before; the consumer, in step 2 |
+//! | mark, in flags    | the producer, before it enqueues; the consumer, in step 4 |
 //! | links of a chain  | the producer, before it enqueues                  |
 //! | ring              | as the ring says                                  |
 //!
-//! What comes out of a ring is another process's word: an index is checked against its pool, and its holder must be who may
-//! have sent it. What fails is dropped and counted, and not freed: it is not ours.
+//! What comes out of a ring is another process's word: an index is checked against its pool, its holder must be a slot, and
+//! the head of a packet must be marked as sent. What fails is dropped and counted, and not freed: it is not ours. The holder
+//! need not be the lane's producer of now, since former ones may have left packets there. The mark is what makes an index
+//! good for one delivery: a copy of it, in the same ring or another, finds the mark gone, and so does an index that was put
+//! into a ring past these ends while its `Mbuf` lives. The mark is a load and a store, not an exchange: two consumers at once
+//! could both get a packet that a process listed in two rings on purpose. That is the limit that [`pool`](crate::pool) tells.
 //!
 //! **If a process dies:** the producer before the ring publishes: the mbufs carry its tag and are in no ring. After that they
 //! are the ring's, whoever comes to take them. The consumer between steps 2 and 3: they carry its tag and are in the ring
 //! still; the sweep empties the ring before it looks at tags, so it finds them once. Therefore a packet is passed on or
-//! freed only after step 3: before it, it would be in two places that both count.
+//! freed only after step 3: before it, it would be in two places that both count. It is unmarked after step 3 for the next
+//! consumer, which must find what is in the ring still marked.
 
 use core::fmt;
 
@@ -72,24 +78,27 @@ impl<'r> MbufProducer<'r> {
                 free: self.ring.free(),
             };
         }
-        let ready = unshare(burst, || self.ring.free());
+        let ready = prepare(burst, || self.ring.free());
         let done = self.ring.enqueue_burst(&burst.indices()[..ready]);
         burst.forget_front(done.count);
+        mark(burst.lcore(), burst.indices(), false);
         done
     }
 
     /// Sends all of the burst, or none.
     #[inline]
     pub fn enqueue_bulk(&mut self, burst: &mut Burst<'_>) -> Enqueued {
-        let whole = self.is_of(burst.lcore()) && unshare(burst, || self.ring.free()) == burst.len();
-        if !whole {
-            return Enqueued {
+        let whole = self.is_of(burst.lcore()) && prepare(burst, || self.ring.free()) == burst.len();
+        let done = if whole {
+            self.ring.enqueue_bulk(burst.indices())
+        } else {
+            Enqueued {
                 count: 0,
                 free: self.ring.free(),
-            };
-        }
-        let done = self.ring.enqueue_bulk(burst.indices());
+            }
+        };
         burst.forget_front(done.count);
+        mark(burst.lcore(), burst.indices(), false);
         done
     }
 
@@ -109,8 +118,9 @@ impl<'r> MbufProducer<'r> {
         self.ring.free()
     }
 
-    /// The ring's end itself.
-    pub fn ring(&mut self) -> &mut Producer<'r> {
+    /// The ring's end itself, for tests that do what no `Mbuf` can.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn ring(&mut self) -> &mut Producer<'r> {
         &mut self.ring
     }
 
@@ -128,24 +138,39 @@ impl fmt::Debug for MbufProducer<'_> {
     }
 }
 
-/// Makes the front of a burst fit to leave the slot, and returns how many packets that is.
+/// Says of packets that they are sent, or that they are not after all.
 #[inline]
-fn unshare(burst: &mut Burst<'_>, free: impl FnOnce() -> usize) -> usize {
+fn mark(lcore: &Lcore, indices: &[u32], sent: bool) {
+    for bits in indices {
+        if let Some((_, meta)) = lcore.find(MbufIndex::from_bits(*bits)) {
+            meta.set_in_ring(sent);
+        }
+    }
+}
+
+/// Makes the front of a burst fit to leave the slot, marks it as sent, and returns how many packets that is. Others may be
+/// marked too.
+#[inline]
+fn prepare(burst: &mut Burst<'_>, free: impl FnOnce() -> usize) -> usize {
     let lcore = burst.lcore();
-    let plain = |bits: &u32| {
-        lcore
-            .find(MbufIndex::from_bits(*bits))
-            .is_some_and(|(_, meta)| meta.is_plain())
+    let plain = |bits: &u32| match lcore.find(MbufIndex::from_bits(*bits)) {
+        Some((_, meta)) if meta.is_plain() => {
+            meta.set_in_ring(true);
+            true
+        }
+        _ => false,
     };
     if burst.indices().iter().all(plain) {
         return burst.len();
     }
-    unshare_slow(burst, free())
+    let ready = unshare(burst, free());
+    mark(lcore, &burst.indices()[..ready], true);
+    ready
 }
 
 /// The same for a burst with chains or clones; copies no more than there is room for.
 #[cold]
-fn unshare_slow(burst: &mut Burst<'_>, free: usize) -> usize {
+fn unshare(burst: &mut Burst<'_>, free: usize) -> usize {
     burst.close_holes();
     let wanted = burst.len().min(free);
     for at in 0..wanted {
@@ -178,15 +203,19 @@ impl<'r> MbufConsumer<'r> {
         Self { ring }
     }
 
-    /// Adds the next packets to `burst`, as many as there are and as it has room for. Bad ones are dropped and counted.
+    /// Adds the next packets to `burst`, as many as there are and as it has room for. Bad ones are dropped and
+    /// counted, at most [`BURST_MAX`] of them a call.
     ///
     /// `count` of the answer is what was added; `left` is what waits in the ring as far as known.
     #[inline]
     pub fn dequeue_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> Dequeued {
-        let mut count = 0;
-        // A fan-in ring shows one lane at a time; others may have more.
-        while burst.room() > 0 {
-            let peeked = self.take(lcore, burst, &mut count, BURST_MAX);
+        let (mut count, mut seen) = (0, 0);
+        // A fan-in ring shows one lane at a time; others may have more. Bad packets take no room: they have a bound of
+        // their own, or a peer that sends nothing else would keep us here.
+        while burst.room() > 0 && seen - count < BURST_MAX {
+            let most = BURST_MAX - (seen - count);
+            let peeked = self.take(lcore, burst, &mut count, most);
+            seen += peeked;
             if peeked == 0 || self.ring.known() == 0 {
                 break;
             }
@@ -222,7 +251,7 @@ impl<'r> MbufConsumer<'r> {
             let good = tag_good(find, sender, lcore.counters(), &mut out[..peeked]);
             // Step 3; the burst owns them when this closure is done.
             self.ring.release(peeked);
-            good
+            unmark(find, lcore.counters(), &mut out[..good])
         });
         peeked
     }
@@ -237,8 +266,9 @@ impl<'r> MbufConsumer<'r> {
         self.len() == 0
     }
 
-    /// The ring's end itself.
-    pub fn ring(&mut self) -> &mut Consumer<'r> {
+    /// The ring's end itself, for tests that do what no `Mbuf` can.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn ring(&mut self) -> &mut Consumer<'r> {
         &mut self.ring
     }
 }
@@ -279,7 +309,8 @@ impl Sender {
         }
     }
 
-    /// Whether an mbuf with this tag may have been sent. Former producers of the lane may have left some there.
+    /// Whether an mbuf with this tag may have been sent. That is any slot's: former producers of the lane may have left some
+    /// there. It is the mark of what is sent that tells a stale index.
     #[inline]
     fn may_be(self, tag: Holder) -> bool {
         if tag == self.me {
@@ -305,7 +336,7 @@ pub(crate) fn tag_good<'m>(
             counters.bad_index.add(1);
             continue;
         };
-        if !sender.may_be(meta.holder()) {
+        if !sender.may_be(meta.holder()) || !meta.is_in_ring() {
             counters.bad_holder.add(1);
             continue;
         }
@@ -320,7 +351,31 @@ pub(crate) fn tag_good<'m>(
     good
 }
 
-/// The same for a packet that does not stand alone. First looks at all segments, then tags them: a bad one is left as it is,
+/// Dequeue, step 4: what is listed twice in one peek is marked the first time only. The good ones are moved to the front
+/// of `items`, in order; returns how many they are.
+#[inline]
+fn unmark<'m>(
+    find: impl Fn(MbufIndex) -> Option<&'m Meta>,
+    counters: &BufferCounters,
+    items: &mut [u32],
+) -> usize {
+    let mut good = 0;
+    for at in 0..items.len() {
+        let bits = items[at];
+        match find(MbufIndex::from_bits(bits)) {
+            Some(meta) if meta.is_in_ring() => meta.set_in_ring(false),
+            _ => {
+                counters.bad_holder.add(1);
+                continue;
+            }
+        }
+        items[good] = bits;
+        good += 1;
+    }
+    good
+}
+
+/// Steps 1 and 2 for a packet that does not stand alone. First looks at all segments, then tags them: a bad one is left as it is,
 /// whole.
 #[cold]
 fn tag_chain<'m>(

@@ -39,7 +39,7 @@ pub struct Meta {
     place: AtomicU64,
     /// [`Links`].
     links: AtomicU64,
-    /// `OffloadFlags`, the kind of segmentation above them, [`IN_TRANSIT`] at the top.
+    /// `OffloadFlags`, the kind of segmentation above them, [`IN_RING`] and [`IN_TRANSIT`] at the top.
     flags: AtomicU64,
     /// Where the checksum goes, how long the headers and the segments are.
     offload: AtomicU64,
@@ -54,6 +54,10 @@ const _: () = assert!(size_of::<Meta>() == 64 && align_of::<Meta>() == 64);
 
 /// In the flags: the mbuf was made a bare index and is nobody's `Mbuf`; only such a one can be adopted.
 pub(crate) const IN_TRANSIT: u64 = 1 << 63;
+
+/// In the flags of a packet's head: it was sent and not yet received, and is nobody's `Mbuf`; only such a one is received.
+/// Another bit than [`IN_TRANSIT`], so that the sender cannot adopt what it has sent.
+pub(crate) const IN_RING: u64 = 1 << 62;
 
 /// Where the bytes lie in the frame, and how long the packet is with all its segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,6 +246,18 @@ impl Meta {
     #[inline]
     pub(crate) fn set_flags(&self, flags: u64) {
         self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_in_ring(&self) -> bool {
+        self.flags() & IN_RING != 0
+    }
+
+    /// Says whether the mbuf was sent and not yet received.
+    #[inline]
+    pub(crate) fn set_in_ring(&self, sent: bool) {
+        let sent = if sent { IN_RING } else { 0 };
+        self.set_flags(self.flags() & !IN_RING | sent);
     }
 
     #[inline]

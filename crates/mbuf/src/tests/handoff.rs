@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::{Burst, OffloadFlags, SEGMENTS_MAX};
+use crate::{BURST_MAX, BadIndex, Burst, OffloadFlags, SEGMENTS_MAX};
 
 /// Where the word with the tag lies, and those with data, links and users.
 const TAG: usize = 0;
@@ -244,14 +244,15 @@ fn bad_items_are_dropped_and_counted_and_not_freed() {
     let mine = to.mbuf_from(pool, b"mine").unwrap();
     let good = from.mbuf_from(pool, b"good").unwrap();
     let free = from.alloc(pool).unwrap().index();
+    let again = good.index().bits();
+    producer.enqueue(good).unwrap();
     let items = [
         MbufIndex::NONE.bits(),
         MbufIndex::new(77, 1).bits(),          // no such pool
         MbufIndex::new(pool.id(), 200).bits(), // past the end
         mine.index().bits(),                   // not the sender's
         free.bits(),                           // nobody's
-        good.index().bits(),
-        good.index().bits(), // a second time
+        again,                                 // a second time
     ];
     assert_eq!(producer.ring().enqueue_burst(&items).count, items.len());
     let mut out = Burst::new(&to);
@@ -266,7 +267,6 @@ fn bad_items_are_dropped_and_counted_and_not_freed() {
     );
     assert!(consumer.is_empty());
     assert_eq!(mine.data(), b"mine");
-    good.leak();
     drop((out, mine));
     drop((producer, consumer, from, to));
     assert_at_rest(pool);
@@ -278,34 +278,31 @@ fn chains_that_lead_astray_are_dropped_whole() {
     let (from, to) = (lcore(pool), lcore(pool));
     let (mut producer, mut consumer) = ring("r", 16, &from, &to);
     let mine = to.alloc(pool).unwrap();
-    let bad = |next: u32| {
-        let mbuf = from.mbuf_from(pool, &[1; 200]).unwrap();
-        scribble(pool, pool.next(mbuf.index()).unwrap(), LINKS, next);
-        mbuf
+    // Sent as they should be, and scribbled over in the ring.
+    let mut send = |data: &[u8]| {
+        let mbuf = from.mbuf_from(pool, data).unwrap();
+        let index = mbuf.index();
+        producer.enqueue(mbuf).unwrap();
+        index
     };
-    let round = from.mbuf_from(pool, &[1; 200]).unwrap();
-    scribble(
-        pool,
-        pool.next(round.index()).unwrap(),
-        LINKS,
-        round.index().bits(),
-    );
-    let shown = from.mbuf_from(pool, b"a frame of the sender").unwrap();
-    let clone = from.mbuf_from(pool, b"looks like a clone").unwrap();
-    scribble(pool, clone.index(), LINKS + 4, shown.index().bits());
-    let users = from.mbuf_from(pool, b"looks used").unwrap();
-    scribble(pool, users.index(), REFS, 2);
-    let mut items = Vec::new();
+    let mut heads = Vec::new();
     for next in [
         mine.index().bits(),
         MbufIndex::new(9, 9).bits(),
         pool.count(),
     ] {
-        items.push(bad(next).leak().bits());
+        let head = send(&[1; 200]);
+        scribble(pool, pool.next(head).unwrap(), LINKS, next);
+        heads.push(head);
     }
-    items.extend([round, clone, users].map(|mbuf| mbuf.leak().bits()));
-    let heads: Vec<MbufIndex> = items.iter().copied().map(MbufIndex::from_bits).collect();
-    assert_eq!(producer.ring().enqueue_burst(&items).count, 6);
+    let round = send(&[1; 200]);
+    scribble(pool, pool.next(round).unwrap(), LINKS, round.bits());
+    let shown = from.mbuf_from(pool, b"a frame of the sender").unwrap();
+    let clone = send(b"looks like a clone");
+    scribble(pool, clone, LINKS + 4, shown.index().bits());
+    let users = send(b"looks used");
+    scribble(pool, users, REFS, 2);
+    heads.extend([round, clone, users]);
     assert_eq!(consumer.dequeue_burst(&to, &mut Burst::new(&to)).count, 0);
     assert_eq!(
         to.counters().chain_too_long.get(),
@@ -407,4 +404,128 @@ fn fan_in_keeps_senders_apart() {
         }
     }
     assert!(ends.iter().all(|(_, _, sent)| sent.is_empty()));
+}
+
+#[test]
+fn bad_items_without_end_do_not_keep_the_reader() {
+    let pool = pool(200);
+    let (from, to) = (lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 256, &from, &to);
+    let bad = [MbufIndex::NONE.bits(); 100];
+    assert_eq!(producer.ring().enqueue_burst(&bad).count, 100);
+    producer
+        .enqueue(from.mbuf_from(pool, b"good").unwrap())
+        .unwrap();
+    let mut burst = Burst::new(&to);
+    for call in 1..=3 {
+        assert_eq!(consumer.dequeue_burst(&to, &mut burst).count, 0);
+        assert_eq!(to.counters().bad_index.get(), call * BURST_MAX as u64);
+    }
+    assert_eq!(consumer.dequeue_burst(&to, &mut burst).count, 1);
+    assert_eq!(burst.get(0).unwrap().data(), b"good");
+}
+
+#[test]
+fn index_in_two_lanes_is_delivered_once() {
+    let pool = pool(200);
+    let (one, two, to) = (lcore(pool), lcore(pool), lcore(pool));
+    let ring = Ring::create(pool.region(), "r", 64, None, Flags::SC_DEQ).unwrap();
+    let mut consumer = MbufConsumer::new(ring.consumer(to.owner()).unwrap());
+    let mut producers = [&one, &two].map(|l| MbufProducer::new(ring.producer(l.owner()).unwrap()));
+    for copies_first in [false, true] {
+        let mbuf = one.mbuf_from(pool, b"once").unwrap();
+        let copy = [mbuf.index().bits(); 2];
+        if copies_first {
+            let _ = producers[1].ring().enqueue_burst(&copy);
+        }
+        producers[0].enqueue(mbuf).unwrap();
+        if !copies_first {
+            let _ = producers[1].ring().enqueue_burst(&copy);
+        }
+        let before = to.counters().bad_holder.get();
+        let mut burst = Burst::new(&to);
+        while !consumer.is_empty() {
+            let _ = consumer.dequeue_burst(&to, &mut burst);
+        }
+        assert_eq!(burst.len(), 1);
+        assert_eq!(burst.get(0).unwrap().data(), b"once");
+        assert_eq!(to.counters().bad_holder.get() - before, 2);
+    }
+    drop((producers, consumer, one, two, to));
+    assert_at_rest(pool);
+}
+
+#[test]
+fn index_twice_in_a_ring_to_oneself_is_delivered_once() {
+    let pool = pool(8);
+    let lcore = lcore(pool);
+    let (mut producer, mut consumer) = ring("r", 4, &lcore, &lcore);
+    let mbuf = lcore.mbuf_from(pool, b"once").unwrap();
+    let copy = mbuf.index().bits();
+    producer.enqueue(mbuf).unwrap();
+    let _ = producer.ring().enqueue_burst(&[copy, copy]);
+    let mut burst = Burst::new(&lcore);
+    assert_eq!(consumer.dequeue_burst(&lcore, &mut burst).count, 1);
+    assert_eq!(lcore.counters().bad_holder.get(), 2);
+    drop((burst, producer, consumer));
+    drop(lcore);
+    assert_at_rest(pool);
+}
+
+#[test]
+fn what_was_not_sent_is_not_received() {
+    let pool = pool(200);
+    let (from, to) = (lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 16, &from, &to);
+    let kept = from.mbuf_from(pool, b"kept").unwrap();
+    let raw = from.mbuf_from(pool, b"raw").unwrap().into_raw();
+    let items = [kept.index().bits(), raw.bits()];
+    assert_eq!(producer.ring().enqueue_burst(&items).count, 2);
+    assert!(consumer.dequeue(&to).is_none() && consumer.dequeue(&to).is_none());
+    assert!(consumer.is_empty());
+    assert_eq!(to.counters().bad_holder.get(), 2);
+    assert_eq!(kept.data(), b"kept");
+    assert_eq!(from.adopt(raw).unwrap().data(), b"raw");
+}
+
+#[test]
+fn what_was_sent_cannot_be_adopted() {
+    let pool = pool(200);
+    let (from, to) = (lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 16, &from, &to);
+    let mbuf = from.mbuf_from(pool, b"sent").unwrap();
+    let index = mbuf.index();
+    producer.enqueue(mbuf).unwrap();
+    assert_eq!(from.adopt(index).unwrap_err(), BadIndex::Owned(index));
+    let mbuf = consumer.dequeue(&to).unwrap();
+    assert_eq!(mbuf.data(), b"sent");
+    assert_eq!(to.adopt(index).unwrap_err(), BadIndex::Owned(index));
+}
+
+/// Those that stay in the burst are mbufs still, whatever kept them there.
+#[test]
+fn what_stays_in_the_burst_is_not_marked_as_sent() {
+    let pool = pool(200);
+    let (from, to) = (lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 4, &from, &to);
+    let unmarked = |burst: &Burst<'_>| {
+        let mut indices = burst.indices().iter().copied().map(MbufIndex::from_bits);
+        indices.all(|index| !from.find(index).unwrap().1.is_in_ring())
+    };
+    for len in [1, 200] {
+        let mut burst = Burst::new(&from);
+        for _ in 0..6 {
+            burst.push(from.mbuf_from(pool, &[0; 1]).unwrap()).unwrap();
+        }
+        burst
+            .push(from.mbuf_from(pool, &pattern(1, len)).unwrap())
+            .unwrap();
+        assert_eq!(producer.enqueue_bulk(&mut burst).count, 0);
+        assert!(burst.len() == 7 && unmarked(&burst));
+        assert_eq!(producer.enqueue_burst(&mut burst).count, 4);
+        assert!(burst.len() == 3 && unmarked(&burst));
+        let mut out = Burst::new(&to);
+        assert_eq!(consumer.dequeue_burst(&to, &mut out).count, 4);
+        assert!(unmarked(&out));
+    }
 }
