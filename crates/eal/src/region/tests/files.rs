@@ -147,6 +147,34 @@ fn refused_primary_and_attaching_auto_leave_the_access_of_a_living_group() {
 }
 
 #[test]
+fn group_in_a_worse_place_is_found_by_primary_and_auto() {
+    // The last of the usual places; a better one can be written where the tests run as root, or in a session.
+    let user = rustix::process::geteuid().as_raw();
+    let last = PathBuf::from(format!("/tmp/forebay-{user}"));
+    let config = |runtime_dir, proc_type| RegionConfig {
+        runtime_dir,
+        proc_type,
+        huge: HugeChoice::Never,
+        ..RegionConfig::new(&format!("test-{}", std::process::id()), 4 << 20)
+    };
+    let join = |dir, proc_type| Region::join(&config(dir, proc_type));
+    let (first, _) = join(Some(last.clone()), ProcType::Primary).unwrap();
+    let second = join(None, ProcType::Primary);
+    let auto = join(None, ProcType::Auto).unwrap();
+    for region in [
+        second.as_ref().ok().map(|(region, _)| region),
+        Some(&auto.0),
+    ] {
+        region.map(Region::leave);
+    }
+    let removed = first.leave().unwrap();
+    let _ = std::fs::remove_dir(&last);
+    assert!(matches!(second, Err(Error::SecondPrimary { .. })));
+    assert_eq!(auto.1, Joined::Attached);
+    assert!(removed);
+}
+
+#[test]
 fn auto_without_a_group_becomes_primary() {
     let lab = Lab::new();
     let (auto, joined) = lab.join(ProcType::Auto).unwrap();
