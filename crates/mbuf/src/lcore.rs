@@ -181,8 +181,8 @@ impl Lcore {
     #[inline]
     fn cache_of(&self, pool: &Pool) -> Option<&Cache> {
         match self.pools[usize::from(pool.id())].cache.get() {
-            Some(cache) => Some(cache),
-            None => self.meet(pool),
+            Some(cache) if core::ptr::eq(pool.region(), cache.pool().region()) => Some(cache),
+            _ => self.meet(pool),
         }
     }
 

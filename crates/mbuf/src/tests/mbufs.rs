@@ -118,6 +118,12 @@ fn pool_of_another_region_gives_none() {
     let lcore = lcore(here);
     assert!(lcore.alloc(there).is_none());
     assert_eq!(there.in_use(), 0);
+    // Nor does the one of the same id that is known here stand in for it.
+    assert_eq!(here.id(), there.id());
+    let known = lcore.alloc(here).unwrap();
+    assert!(lcore.alloc(there).is_none());
+    drop(known);
+    assert_eq!(here.in_use(), 0);
 }
 
 #[test]
