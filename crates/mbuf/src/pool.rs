@@ -17,6 +17,15 @@
 //! | metas          | who holds the mbuf                                      | everybody |
 //! | private, frame | who holds the mbuf; the device, while it is tagged so   | likewise  |
 //!
+//! **How far this can be trusted.** That an mbuf is one `Mbuf`'s at a time, and that its frame may therefore be read and written
+//! as plain bytes, rests on what lies in the zone: magazines, tags, and the marks of what is sent and of what was made a
+//! bare index. `Mbuf`, `Burst` and the ends of rings of mbufs keep it so, and from this process safe code that uses these
+//! alone cannot make a second `Mbuf` of an index; an index put into a ring past them is refused. But all processes of a
+//! group map the zone, and safe code of any of them can find it by name and write its words. Whoever does so, or lists a
+//! packet that was sent in two rings on purpose, can have two slots hold one frame at a time, which in Rust is a data race.
+//! No check here undoes that: a group is one domain of trust. What is checked holds in any case: nobody leaves the zone,
+//! loops for ever or panics over what lies in it.
+//!
 //! **If a process dies:** while the primary fills a new pool: its header has no layout word, everybody refuses it, and the next
 //! primary fills it from the start. Later: see [`magazine`](crate::magazine) and [`meta`](crate::meta).
 
@@ -214,7 +223,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// A number out of its range, a name that is taken, a region that is full, a process that is not the primary.
+    /// A number out of its range, a name that is taken, a region that is full or has a pool of another release, a process
+    /// that is not the primary.
     pub fn create(region: &'static Region, config: &PoolConfig<'_>) -> Result<Self, Error> {
         Self::make(region, config, &making())
     }
@@ -235,7 +245,7 @@ impl Pool {
             );
         }
         // Before the zone: without an id none must be left behind.
-        let id = Self::free_id(region).ok_or_else(|| Error::TooManyPools {
+        let id = Self::free_id(region)?.ok_or_else(|| Error::TooManyPools {
             name: config.name.to_owned(),
         })?;
         let zone = match region.reserve(ZoneKind::Pool, config.name, plan.len, PAGE, config.node) {
@@ -264,14 +274,35 @@ impl Pool {
     }
 
     /// The lowest id that no pool has. One thread of one primary at a time makes pools, so nobody else takes it meanwhile.
-    fn free_id(region: &'static Region) -> Option<u8> {
+    ///
+    /// A pool that cannot be attached, since its header lies, keeps its id: others may have attached it before.
+    fn free_id(region: &'static Region) -> Result<Option<u8>, Error> {
         let mut taken = [false; POOLS_MAX];
-        for pool in Self::all(region) {
-            if let Some(taken) = taken.get_mut(usize::from(pool.id)) {
+        let pools = region.zones().filter(|zone| zone.kind() == ZoneKind::Pool);
+        for zone in pools {
+            // Too short for a header: never was a pool.
+            let Ok(header) = zone.get::<Header>(0) else {
+                continue;
+            };
+            let facts = header.read();
+            match facts.layout {
+                LAYOUT => {}
+                0 => continue,
+                // Where it keeps its id, its release knows alone.
+                theirs => {
+                    return Err(Error::Layout {
+                        name: zone.name().to_string(),
+                        ours: LAYOUT,
+                        theirs,
+                    });
+                }
+            }
+            if let Some(taken) = taken.get_mut(facts.id as usize) {
                 *taken = true;
             }
         }
-        u8::try_from(taken.iter().position(|taken| !taken)?).ok()
+        let free = taken.iter().position(|taken| !taken);
+        Ok(free.and_then(|id| u8::try_from(id).ok()))
     }
 
     /// Lists every mbuf in a magazine, and says that the pool is ready.

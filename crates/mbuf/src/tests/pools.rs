@@ -162,6 +162,23 @@ fn pool_of_another_release_is_refused() {
         .store(77, Ordering::Relaxed);
     let error = Pool::lookup(pool.region(), "pool").unwrap_err();
     assert!(matches!(error, Error::Layout { theirs: 77, .. }), "{error}");
+    // Nor is another made beside it: its id is not known.
+    let error = Pool::create(pool.region(), &config("beside", 4)).unwrap_err();
+    assert!(matches!(error, Error::Layout { theirs: 77, .. }), "{error}");
+    assert!(pool.region().lookup(ZoneKind::Pool, "beside").is_err());
+}
+
+#[test]
+fn damaged_pool_keeps_its_id() {
+    let region = region(1 << 20);
+    let damaged = Pool::create(region, &config("damaged", 4)).unwrap();
+    let zone = region.lookup(ZoneKind::Pool, "damaged").unwrap();
+    // The id and, above it, the count.
+    let word = zone.get::<AtomicU64>(8).unwrap();
+    word.fetch_or(u64::from(u32::MAX) << 32, Ordering::Relaxed);
+    assert!(Pool::lookup(region, "damaged").is_err());
+    let next = Pool::create(region, &config("next", 4)).unwrap();
+    assert_ne!(next.id(), damaged.id());
 }
 
 #[test]
