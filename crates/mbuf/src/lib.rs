@@ -62,7 +62,7 @@ mod loom;
 pub mod magazine;
 #[allow(
     unsafe_code,
-    reason = "hands out the bytes of frames, which one mbuf alone leads to"
+    reason = "hands out the bytes of frames, which in a group that keeps the protocol one mbuf alone leads to"
 )]
 pub mod mbuf;
 pub mod meta;

@@ -6,8 +6,12 @@
 //!             prepend <-|-> adj        trim <-|-> append
 //! ```
 //!
-//! An `Mbuf` is the only one of its index in all processes, so its frame may be read and written as plain bytes. It is bound
-//! to its lcore and cannot be sent to another thread: what is to go there goes through a ring.
+//! An `Mbuf` is the only one of its index in all processes that keep the protocol, so its frame may be read and written as
+//! plain bytes. One is made of what a magazine of this slot lists and the pool's tag calls free; of what a ring delivers,
+//! marked as sent, and unmarked by that; of what `into_raw` took apart, marked so, and unmarked by that; and, for the length
+//! of a borrow, of what a burst owns. Each ends the place it comes from. How far words in the zone can be trusted for this,
+//! [`pool`](crate::pool) says. It is bound to its lcore and cannot be sent to another thread: what is to go there goes
+//! through a ring.
 //!
 //! Offset and length lie in shared memory. They are read once an operation and checked against the frame; what does not fit
 //! is an empty segment. Another process that breaks the protocol may change the bytes under us, so copy a header before
@@ -382,7 +386,7 @@ impl<'c> Mbuf<'c> {
             return &[];
         };
         // SAFETY: `private` gave `private_size` bytes inside the zone, mapped for ever; only the one `Mbuf` of this index
-        // leads to them, and it is borrowed.
+        // leads to them (one in a group that keeps the protocol: see the module), and it is borrowed.
         unsafe { slice::from_raw_parts(start.as_ptr(), usize::from(pool.private_size())) }
     }
 
@@ -503,7 +507,8 @@ impl<'m> Part<'m> {
             return &[];
         };
         // SAFETY: `frame` gave `len` bytes inside the zone, mapped for ever. Whoever leads to them is an `Mbuf` of this
-        // thread: the one this part was borrowed from for `'m`, or a clone of it, which does not write while it is one.
+        // thread, in a group that keeps the protocol (see the module): the one this part was borrowed from for `'m`, or a
+        // clone of it, which does not write while it is one.
         unsafe { slice::from_raw_parts(start.as_ptr(), len) }
     }
 }
@@ -522,7 +527,8 @@ impl<'m> PartMut<'m> {
         let room = usize::from(part.cache.pool().data_room());
         let start = part.cache.pool().frame(part.index, 0, room)?;
         // SAFETY: `frame` gave `room` bytes inside the zone, mapped for ever. Only the `Mbuf` that this part was borrowed
-        // from, alone and for `'m`, leads to them: it is direct and has no clone, both checked above.
+        // from, alone and for `'m`, leads to them: it is the only one of its index in a group that keeps the protocol (see
+        // the module), it is direct and it has no clone, both checked above.
         let frame = unsafe { slice::from_raw_parts_mut(start.as_ptr(), room) };
         Some((part.span(), frame))
     }
