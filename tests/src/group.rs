@@ -396,7 +396,12 @@ impl Sample {
 
     /// Packets that all clients together sent.
     pub fn tx(&self) -> u64 {
-        self.clients().map(|client| sum(&client["tx"])).sum()
+        self.tx_by_client().iter().sum()
+    }
+
+    /// Packets that each client sent.
+    pub fn tx_by_client(&self) -> Vec<u64> {
+        self.clients().map(|client| sum(&client["tx"])).collect()
     }
 
     /// Packets that were counted as dropped, wherever.
