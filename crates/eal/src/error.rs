@@ -163,9 +163,7 @@ pub enum Error {
         primary: Option<Living>,
     },
     /// A group that is not there.
-    #[error(
-        "no group {prefix:?} is running; start its primary first, with --file-prefix={prefix}"
-    )]
+    #[error("no group {prefix:?} is running; start its primary first, with --file-prefix={prefix}")]
     NoGroup {
         /// The group.
         prefix: String,
