@@ -89,7 +89,7 @@ fn rubbish() -> impl Strategy<Value = u64> {
 }
 
 fn cases() -> ProptestConfig {
-    let cases = if cfg!(miri) { 3 } else { 400 };
+    let cases = 400;
     ProptestConfig {
         failure_persistence: None,
         cases,

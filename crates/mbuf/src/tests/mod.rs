@@ -1,15 +1,28 @@
 //! Tests of pools and what is made of them. Each has a region of its own.
 
+#[cfg(not(miri))]
 mod bursts;
+#[cfg(not(miri))]
 mod chains;
+#[cfg(not(miri))]
 mod checksums;
+#[cfg(not(miri))]
 mod clones;
+// The one for Miri, to which each further region and pool costs seconds.
+mod frames;
+#[cfg(not(miri))]
 mod handoff;
+#[cfg(not(miri))]
 mod hostile;
+#[cfg(not(miri))]
 mod magazines;
+#[cfg(not(miri))]
 mod mbufs;
+#[cfg(not(miri))]
 mod model;
+#[cfg(not(miri))]
 mod pools;
+#[cfg(not(miri))]
 mod threads;
 
 use std::collections::BTreeMap;

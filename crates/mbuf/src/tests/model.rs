@@ -150,7 +150,7 @@ fn run(count: u32, steps: &[Step]) {
 }
 
 fn cases() -> ProptestConfig {
-    let cases = if cfg!(miri) { 2 } else { 200 };
+    let cases = 200;
     ProptestConfig {
         failure_persistence: None,
         cases,
@@ -164,7 +164,7 @@ proptest! {
     #[test]
     fn pool_agrees_with_a_set(
         count in prop_oneof![1_u32..10, Just(63), Just(64), Just(65), Just(128), Just(200), Just(500)],
-        steps in proptest::collection::vec(step(), 1..if cfg!(miri) { 10 } else { 60 }),
+        steps in proptest::collection::vec(step(), 1..60),
     ) {
         run(count, &steps);
     }

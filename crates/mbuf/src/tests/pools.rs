@@ -182,7 +182,6 @@ fn damaged_pool_keeps_its_id() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "255 pools are much for Miri")]
 fn last_id_is_given_and_no_more() {
     let one = config("pool 000", 1);
     let len = Pool::len_for(&one).unwrap().next_multiple_of(4096);

@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 use crate::Burst;
 
-const PACKETS: u32 = if cfg!(miri) { 200 } else { 2_000_000 };
+const PACKETS: u32 = 2_000_000;
 
 /// Bytes that tell which packet it is, long enough that some of them become chains.
 fn fill(mbuf: &mut Mbuf<'_>, pool: Pool, number: u32) -> bool {
@@ -97,12 +97,8 @@ fn packets_between_two_threads_arrive_whole_in_order_and_once() {
 #[test]
 fn threads_that_fight_for_a_small_pool_lose_nothing() {
     const THREADS: usize = 4;
-    let rounds = if cfg!(miri) { 20 } else { 20_000 };
-    for count in if cfg!(miri) {
-        vec![70]
-    } else {
-        vec![1, 64, 65, 300, 1000]
-    } {
+    let rounds = 20_000;
+    for count in [1, 64, 65, 300, 1000] {
         let pool = pool(count);
         thread::scope(|s| {
             for seed in 0..THREADS {
