@@ -282,7 +282,7 @@ fn secondary_without_a_group_says_how_to_start_one() {
                 .arg("--runtime-dir")
                 .arg(dir.path())
                 .args(["--", "-n", "0"]);
-            refused(&mut command, FAILED, &[NOBODY, "primary"]);
+            refused(&mut command, FAILED, &[NOBODY, "mp_server", "--wait"]);
             assert_nothing_left(dir.path());
         }
     });
@@ -396,6 +396,28 @@ fn full_memory_is_an_error_and_no_signal() {
         let mut started = Process::start(&mut server(&world, dir.path(), &enough, &APP));
         started.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
         assert_eq!(started.stop().status.code(), Some(0));
+        assert_nothing_left(dir.path());
+    });
+}
+
+/// The programs see a file system for shared memory that is smaller than what they want.
+#[test]
+fn full_tmpfs_is_an_error_and_no_signal() {
+    lab::isolated!({
+        let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+        let inner = server(&world, dir.path(), &NULL, &APP);
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c"]);
+        unshare.arg("mount -t tmpfs -o size=16m none /dev/shm && exec \"$@\"");
+        unshare
+            .arg("sh")
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        refused(
+            &mut world.in_middle(unshare),
+            FAILED,
+            &["/dev/shm", "-m", "would fit"],
+        );
         assert_nothing_left(dir.path());
     });
 }

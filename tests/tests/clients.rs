@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use forebay_tests::frame::{self, Stream};
-use forebay_tests::{Group, Setup, World};
+use forebay_tests::{Group, Process, Setup, World};
 use lab::FrameSocket;
 
 /// Packets that a client can hold: its ring, a burst in hand, and a TX buffer for each port.
@@ -72,44 +72,67 @@ fn all_clients_may_leave_and_come_back() {
 fn client_replaced_under_load_loses_at_most_what_it_held() {
     lab::isolated!({
         let world = World::new();
-        let mut group = Group::start(&world, Setup::lesson(2));
-        let mut stream = Stream::open(&world, 200);
-        let gap = Duration::from_micros(100);
-        // Some packets first, so that what a fresh group loses is over.
-        stream.send_while(gap, |sent| sent < 1000);
-        let before = group.settle();
-        let first = stream.sent();
-        let arrived = stream.arrived(0);
-        assert_eq!((arrived.damaged, arrived.duplicates), (0, 0), "{arrived:?}");
-
-        let enough = AtomicBool::new(false);
-        let replaced = thread::scope(|scope| {
-            scope.spawn(|| stream.send_while(gap, |_| !enough.load(Ordering::Relaxed)));
-            let replaced = [0, 1, 0, 1, 0, 1];
-            for id in replaced {
-                let ended = group.take_client(id).stop();
-                assert_eq!(ended.status.code(), Some(0), "{ended}");
-                group.start_client(id);
-                thread::sleep(Duration::from_millis(50));
-            }
-            enough.store(true, Ordering::Relaxed);
-            replaced.len()
-        });
-        let after = group.settle();
-        let arrived = stream.arrived(first);
-        assert_eq!((arrived.damaged, arrived.duplicates), (0, 0), "{arrived:?}");
-        let sent = u64::from(stream.sent() - first);
-        let lost = sent - u64::try_from(arrived.count).unwrap();
-        let counted = after.dropped() - before.dropped();
-        let held = HELD_MAX * u64::try_from(replaced).unwrap();
-        assert!(sent > 1000, "only {sent} sent, that is no load");
-        assert!(
-            lost <= counted + held,
-            "{lost} of {sent} lost, {counted} counted, at most {held} held; {:?}",
-            after.json()
-        );
-        group.finish();
+        let group = Group::start(&world, Setup::lesson(2));
+        replace_under_load(&world, group, |client| {
+            let ended = client.stop();
+            assert_eq!(ended.status.code(), Some(0), "{ended}");
+        })
+        .finish();
     });
+}
+
+/// What a killed client had in hand is gone until a sweep brings it back; the packets are no more
+/// than that, and the group works on.
+#[test]
+fn killed_client_is_replaced_under_load_and_the_group_works_on() {
+    lab::isolated!({
+        let world = World::new();
+        let group = Group::start(&world, Setup::lesson(2));
+        let kill = |client: Process| drop(client.kill());
+        let group = replace_under_load(&world, group, kill);
+        world.ping_both_ways();
+        world.transfer(World::EAST, 5 << 20);
+        group.finish_busy();
+    });
+}
+
+/// Replaces clients while numbered frames cross, and counts those that are lost.
+fn replace_under_load<'w>(world: &World, mut group: Group<'w>, end: impl Fn(Process)) -> Group<'w> {
+    let mut stream = Stream::open(world, 200);
+    let gap = Duration::from_micros(100);
+    // Some packets first, so that what a fresh group loses is over.
+    stream.send_while(gap, |sent| sent < 1000);
+    let before = group.settle();
+    let first = stream.sent();
+    let arrived = stream.arrived(0);
+    assert_eq!((arrived.damaged, arrived.duplicates), (0, 0), "{arrived:?}");
+
+    let enough = AtomicBool::new(false);
+    let replaced = thread::scope(|scope| {
+        scope.spawn(|| stream.send_while(gap, |_| !enough.load(Ordering::Relaxed)));
+        let replaced = [0, 1, 0, 1, 0, 1];
+        for id in replaced {
+            end(group.take_client(id));
+            group.start_client(id);
+            thread::sleep(Duration::from_millis(50));
+        }
+        enough.store(true, Ordering::Relaxed);
+        replaced.len()
+    });
+    let after = group.settle();
+    let arrived = stream.arrived(first);
+    assert_eq!((arrived.damaged, arrived.duplicates), (0, 0), "{arrived:?}");
+    let sent = u64::from(stream.sent() - first);
+    let lost = sent - u64::try_from(arrived.count).unwrap();
+    let counted = after.dropped() - before.dropped();
+    let held = HELD_MAX * u64::try_from(replaced).unwrap();
+    assert!(sent > 1000, "only {sent} sent, that is no load");
+    assert!(
+        lost <= counted + held,
+        "{lost} of {sent} lost, {counted} counted, at most {held} held; {:?}",
+        after.json()
+    );
+    group
 }
 
 #[test]

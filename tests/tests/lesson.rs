@@ -106,7 +106,7 @@ fn client_of_the_lesson_never_becomes_primary() {
         assert_eq!(ended.status.code(), Some(1), "{ended}");
         let line = ended.stderr.last().unwrap();
         assert!(
-            line.starts_with("mp_client: ") && line.contains("primary"),
+            line.starts_with("mp_client: ") && line.contains("start `mp_server`"),
             "{ended}"
         );
     });

@@ -30,6 +30,8 @@ pub(crate) struct Plan<'a> {
     tally: Tally,
     failures: Vec<String>,
     started: Instant,
+    /// Whether the programs came out, once they were built.
+    programs_are_built: Option<bool>,
 }
 
 impl<'a> Plan<'a> {
@@ -39,6 +41,7 @@ impl<'a> Plan<'a> {
             tally: Tally::default(),
             failures: Vec::new(),
             started: Instant::now(),
+            programs_are_built: None,
         }
     }
 
@@ -146,12 +149,12 @@ impl<'a> Plan<'a> {
     pub(crate) fn miri(&mut self) {
         let mut probe = nightly();
         probe
-            .args(["miri", "--version"])
+            .args(["miri", "setup"])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         if !probe.status().is_ok_and(|status| status.success()) {
             let add = "no nightly toolchain with Miri; \
-                       add one with `rustup component add miri --toolchain nightly`";
+                       add one with `rustup +nightly component add miri rust-src`";
             return self.skipped("miri", add);
         }
         for (name, filter) in MIRI_TESTS {
@@ -186,18 +189,18 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Builds what the program tests start, in both profiles: one of them mixes the two.
+    /// Builds what the program tests start, in both profiles: one of them mixes the two. Once is
+    /// enough for all steps of a run.
     fn build_programs(&mut self) -> bool {
+        if let Some(are_built) = self.programs_are_built {
+            return are_built;
+        }
         let debug = self.cargo(&["build", "--workspace", "--bins", "--exclude", "xtask"]);
-        let release = self.cargo(&[
-            "build",
-            "--release",
-            "-p",
-            "mp_client",
-            "-p",
-            "forebay-tools",
-        ]);
-        self.built("programs, debug", debug) && self.built("programs, release", release)
+        let release = self.cargo(&["build", "--release", "-p", "mp_client"]);
+        let are_built =
+            self.built("programs, debug", debug) && self.built("programs, release", release);
+        self.programs_are_built = Some(are_built);
+        are_built
     }
 
     fn built(&mut self, name: &str, mut command: Command) -> bool {
