@@ -470,6 +470,8 @@ fn steps_out_of_order_say_which_comes_first() {
         Err(Error::Taken { .. })
     ));
     drop(queue);
+    assert!(text(port.rx_queue_setup(QueueId(0), 0, group.pool)).contains("configure it again"));
+    assert!(text(port.tx_queue_setup(QueueId(0), 0)).contains("configure it again"));
     port.configure(2, 2, &PortConfig::default()).unwrap();
     port.close().unwrap();
     port.close().unwrap();

@@ -29,6 +29,7 @@ use crate::driver::{
 };
 use crate::error::Error;
 use crate::mac::MacAddress;
+use crate::stats::{DropReason, QueueCounters};
 use crate::table::QUEUES_MAX;
 
 /// Descriptors of a queue for which none are named.
@@ -231,9 +232,10 @@ impl Device for RingDevice {
         _handed: Option<Handed>,
     ) -> Result<Box<dyn driver::RxQueue>, Error> {
         let ring = Ring::lookup(self.region, &self.rx_ring(cx.queue))?;
-        Ok(Box::new(RingRx(MbufConsumer::new(
-            ring.consumer(cx.owner)?,
-        ))))
+        Ok(Box::new(RingRx {
+            ring: MbufConsumer::new(ring.consumer(cx.owner)?),
+            counters: cx.counters,
+        }))
     }
 
     fn tx_queue(
@@ -248,11 +250,28 @@ impl Device for RingDevice {
     }
 }
 
-struct RingRx(MbufConsumer<'static>);
+struct RingRx {
+    ring: MbufConsumer<'static>,
+    counters: QueueCounters,
+}
 
 impl driver::RxQueue for RingRx {
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
-        self.0.dequeue_burst(lcore, burst).count
+        let bad = || {
+            let counters = lcore.counters();
+            counters
+                .bad_index
+                .get()
+                .wrapping_add(counters.bad_holder.get())
+        };
+        let before = bad();
+        let count = self.ring.dequeue_burst(lcore, burst).count;
+        // What the ring held and was no packet for us: the thread has counted it, the port does too.
+        let dropped = bad().wrapping_sub(before);
+        if dropped != 0 {
+            self.counters.dropped(DropReason::Malformed, dropped);
+        }
+        count
     }
 }
 

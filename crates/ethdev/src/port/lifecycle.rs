@@ -96,7 +96,8 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPrimary`], [`Error::NoQueue`], [`Error::Descriptors`], and what the driver refuses.
+    /// [`Error::NotPrimary`]; [`Error::WrongState`] unless the port was configured and not started since;
+    /// [`Error::NoQueue`], [`Error::Descriptors`], and what the driver refuses.
     pub fn rx_queue_setup(
         &self,
         queue: QueueId,
@@ -298,8 +299,13 @@ impl Port {
         self.allow_in(
             &control,
             "set up a queue",
-            &[PortState::Configured, PortState::Stopped],
-            "configure it first",
+            // A queue of a port that was started has what goes with it: a share of the frames, descriptors handed out.
+            &[PortState::Configured],
+            match control.state {
+                PortState::Started => "stop it and configure it again first",
+                PortState::Stopped => "configure it again first",
+                _ => "configure it first",
+            },
         )?;
         let count = self.queue_count(direction);
         if queue.0 >= count {

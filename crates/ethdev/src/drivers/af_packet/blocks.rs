@@ -391,13 +391,18 @@ impl BlockRing {
         else {
             return self.recover_oldest();
         };
-        let (here, following) = (filling(block), self.following(block));
+        let following = self.following(block);
+        // Before the status, in this order: the kernel hands a block over and then opens the next. Having seen the next one
+        // opened, we see this one handed over, unless it was given back. The other way round it might do both in between,
+        // and a block with packets would be passed over.
+        let followed = filling(following) == sequence.wrapping_add(1);
+        let here = filling(block);
         let handed_over = self.block_word(block, BLOCK_STATUS).load(Ordering::Acquire)
             & libc::TP_STATUS_USER
             != 0;
         let next = sequence.wrapping_add(1);
         if here == sequence && sequence != 0 {
-            if !handed_over && filling(following) == next {
+            if followed && !handed_over {
                 // It was given back: the kernel has left it behind.
                 return self.enter(following);
             }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use mbuf::{Burst, Lcore, Mbuf, Pool};
+use mbuf::{Burst, Lcore, Mbuf, Pool, SEGMENTS_MAX};
 
 use super::blocks::{BlockRing, Packet};
 use super::sys::{self, Geometry, VNET_HEADER_LEN};
@@ -52,37 +52,40 @@ impl PacketRx {
         })
     }
 
-    /// Copies `packet`; `None` if there are no buffers, with all that were taken given back.
-    fn copy<'c>(&self, lcore: &'c Lcore, packet: &Packet) -> Option<Mbuf<'c>> {
+    /// Copies `packet`, or says why it is dropped, with all buffers that were taken given back.
+    fn copy<'c>(&self, lcore: &'c Lcore, packet: &Packet) -> Result<Mbuf<'c>, DropReason> {
         let mapping = self.ring.mapping();
-        let mut mbuf = lcore.alloc(self.pool)?;
+        let no_buffer = DropReason::NoBuffer;
+        let mut mbuf = lcore.alloc(self.pool).ok_or(no_buffer)?;
         let mut from = packet.start;
         let mut left = packet.len;
         let room = mbuf.tailroom();
         let tag = packet.vlan.filter(|_| left >= ADDRESSES_LEN);
-        if let Some(tag) = tag {
-            let first = left.min(room.checked_sub(TAG_LEN)?);
-            let to = mbuf.append(first + TAG_LEN)?;
-            let (addresses, rest) = to.split_at_mut_checked(ADDRESSES_LEN)?;
-            let (place, rest) = rest.split_at_mut_checked(TAG_LEN)?;
+        let tag_len = if tag.is_some() { TAG_LEN } else { 0 };
+        let first = left.min(room.checked_sub(tag_len).ok_or(no_buffer)?);
+        let to = mbuf.append(first + tag_len).ok_or(no_buffer)?;
+        let copied = if let Some(tag) = tag {
+            let (addresses, rest) = to.split_at_mut_checked(ADDRESSES_LEN).ok_or(no_buffer)?;
+            let (place, rest) = rest.split_at_mut_checked(TAG_LEN).ok_or(no_buffer)?;
             place.copy_from_slice(&tag);
-            let copied =
-                mapping.copy_out(from, addresses) && mapping.copy_out(from + ADDRESSES_LEN, rest);
-            (from, left) = (from + first, left - first);
-            copied.then_some(())?;
+            mapping.copy_out(from, addresses) && mapping.copy_out(from + ADDRESSES_LEN, rest)
         } else {
-            let first = left.min(room);
-            mapping.copy_out(from, mbuf.append(first)?).then_some(())?;
-            (from, left) = (from + first, left - first);
-        }
+            mapping.copy_out(from, to)
+        };
+        copied.then_some(()).ok_or(no_buffer)?;
+        (from, left) = (from + first, left - first);
         while left > 0 {
-            let mut segment = lcore.alloc(self.pool)?;
+            if mbuf.segment_count() == SEGMENTS_MAX {
+                return Err(DropReason::TooLong);
+            }
+            let mut segment = lcore.alloc(self.pool).ok_or(no_buffer)?;
             let len = left.min(segment.tailroom());
             // A pool that gives buffers without room would have us here for ever.
-            if len == 0 || !mapping.copy_out(from, segment.append(len)?) {
-                return None;
+            if len == 0 || !mapping.copy_out(from, segment.append(len).ok_or(no_buffer)?) {
+                return Err(no_buffer);
             }
-            mbuf.append_segment(segment).ok()?;
+            mbuf.append_segment(segment)
+                .map_err(|_| DropReason::TooLong)?;
             (from, left) = (from + len, left - len);
         }
         let mut header = [0; VNET_HEADER_LEN];
@@ -92,7 +95,7 @@ impl PacketRx {
         if packet.hash != 0 {
             mbuf.set_rss_hash(packet.hash);
         }
-        Some(mbuf)
+        Ok(mbuf)
     }
 
     /// Asks the kernel what it dropped, and counts it.
@@ -126,11 +129,12 @@ impl RxQueue for PacketRx {
                 // What the kernel let through although it was asked not to: nobody sent it to us.
             } else if !packet.whole {
                 self.counters.dropped(DropReason::TooLong, 1);
-            } else if let Some(mbuf) = self.copy(lcore, &packet) {
-                // There is room: `looked` is below it.
-                let _ = burst.push(mbuf);
             } else {
-                self.counters.dropped(DropReason::NoBuffer, 1);
+                match self.copy(lcore, &packet) {
+                    // There is room: `looked` is below it.
+                    Ok(mbuf) => drop(burst.push(mbuf)),
+                    Err(reason) => self.counters.dropped(reason, 1),
+                }
             }
             // Last: whoever dies before this leaves the packet to the successor.
             self.ring.pass(&packet);

@@ -1005,3 +1005,52 @@ fn burst_of_long_chains_goes_out_in_order() {
         }
     });
 }
+
+#[test]
+fn tag_and_header_checksum_that_were_asked_for_are_in_what_is_sent() {
+    use mbuf::OffloadFlags;
+
+    lab::isolated!({
+        let (a, b) = cable("a", "b");
+        let memory = memory(1024);
+        let mut near = Opened::start(&a, memory, "net_af_packet0,iface=a0", 1, 1);
+        let mut far = Opened::start(&b, memory, "net_af_packet1,iface=b0", 1, 1);
+        let (mut rx, mut tx, lcore) = (far.rx(0), near.tx(0), lcore(memory.0));
+        let mut plain = frame(1, 60);
+        plain[12..14].copy_from_slice(&[8, 0]);
+        plain[14..34].copy_from_slice(&[
+            0x45, 0, 0, 46, 0, 1, 0, 0, 64, 17, 0xde, 0xad, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
+        let mut whole = plain.clone();
+        whole[24..26].fill(0);
+        let sum = mbuf::checksum::checksum(&whole[14..34]);
+        whole[24..26].copy_from_slice(&sum.to_be_bytes());
+        let tagged = |frame: &[u8]| [&frame[..12], &[0x81, 0, 0x20, 5], &frame[12..]].concat();
+        let (ip, tag) = (OffloadFlags::TX_IP_CSUM, OffloadFlags::TX_VLAN_INSERT);
+        let mut burst = Burst::new(&lcore);
+        for (frame, flags) in [
+            (&plain[..], ip),
+            (&plain, tag),
+            (&plain, ip | tag),
+            // No IPv4 header, and no addresses to put a tag behind: dropped.
+            (&frame(2, 60), ip),
+            (&[2; 11], tag),
+        ] {
+            let mut mbuf = lcore.mbuf_from(memory.1, frame).unwrap();
+            mbuf.set_vlan_tci(0x2005);
+            mbuf.set_flags(flags);
+            burst.push(mbuf).unwrap();
+        }
+        assert_eq!(tx.tx_burst(&mut burst), 5);
+        assert!(burst.is_empty());
+        let sent = [whole.clone(), tagged(&plain), tagged(&whole)];
+        assert_eq!(receive(&mut rx, &lcore, 3), sent);
+        assert_eq!(rest(&mut rx, &lcore), Vec::<Vec<u8>>::new());
+        let stats = near.counters(Direction::Tx, 0).read();
+        assert_eq!(stats.dropped(DropReason::Checksum), 1);
+        assert_eq!(stats.dropped(DropReason::Malformed), 1);
+        drop(burst);
+        drop((rx, tx, lcore));
+        assert_eq!(memory.1.in_use(), 0);
+    });
+}

@@ -72,8 +72,8 @@ fn header_len(frame: &[u8], kind: u8, transport: u16) -> Option<u16> {
         .filter(|_| transport != 0 && words >= 5)
 }
 
-/// The header to send `mbuf` with. The kernel checks it against the frame.
-pub(super) fn header(mbuf: &Mbuf<'_>) -> [u8; VNET_HEADER_LEN] {
+/// The header to send `mbuf` with, if `shift` octets are put in behind its addresses. The kernel checks it against the frame.
+pub(super) fn header(mbuf: &Mbuf<'_>, shift: u16) -> [u8; VNET_HEADER_LEN] {
     let flags = mbuf.flags();
     let wanted = OffloadFlags::TX_L4_CSUM | OffloadFlags::GSO;
     if !flags.intersects(wanted) {
@@ -84,11 +84,11 @@ pub(super) fn header(mbuf: &Mbuf<'_>) -> [u8; VNET_HEADER_LEN] {
     let mut put =
         |at: usize, number: u16| header[at..at + 2].copy_from_slice(&number.to_ne_bytes());
     if flags.intersects(OffloadFlags::TX_L4_CSUM) {
-        put(6, offload.csum_start);
+        put(6, offload.csum_start.saturating_add(shift));
         put(8, offload.csum_offset);
     }
     if flags.intersects(OffloadFlags::GSO) {
-        put(2, offload.hdr_len);
+        put(2, offload.hdr_len.saturating_add(shift));
         put(4, offload.gso_size);
         header[1] = if flags.intersects(OffloadFlags::GSO_TCP4) {
             TCP4

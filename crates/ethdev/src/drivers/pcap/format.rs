@@ -98,10 +98,14 @@ pub enum Damage {
     #[error("link type {0} is not Ethernet (1); capture on an Ethernet interface")]
     LinkType(i32),
     /// A record that no capture program writes.
-    #[error("a frame of {0} bytes, and {FRAME_MAX} is the most")]
+    #[error(
+        "a frame of {0} bytes, and {FRAME_MAX} is the most; `editcap -F pcap` rewrites what can be read"
+    )]
     FrameTooLong(u64),
     /// A block whose length cannot be.
-    #[error("a block of type {kind:#x} with length {len}")]
+    #[error(
+        "a block of type {kind:#x} with length {len}; `editcap -F pcap` rewrites what can be read"
+    )]
     BlockLength {
         /// The block's type.
         kind: u32,
@@ -109,13 +113,15 @@ pub enum Damage {
         len: u32,
     },
     /// A packet of an interface that the section did not describe.
-    #[error("a packet of interface {0}, which the file does not describe")]
+    #[error("a packet of interface {0}, which the file does not describe; capture it again")]
     NoInterface(u32),
     /// More interfaces than are remembered.
-    #[error("more than {INTERFACES_MAX} interfaces in a section")]
+    #[error(
+        "more than {INTERFACES_MAX} interfaces in a section; capture from fewer, or split the file"
+    )]
     TooManyInterfaces,
     /// What is inside a record or block does not fit it.
-    #[error("its fields contradict each other")]
+    #[error("its fields contradict each other; `editcap -F pcap` rewrites what can be read")]
     Contradiction,
     /// The kernel could not read.
     #[error("cannot read: {0}")]

@@ -231,6 +231,7 @@ fn what_is_no_capture_is_told_with_place_and_reason() {
     ] {
         let error = Reader::open(file).unwrap_err().to_string();
         assert!(error.starts_with(text), "{error}");
+        assert!(error.contains("; "), "no remedy: {error}");
     }
 }
 
