@@ -355,7 +355,7 @@ fn a_secondary_without_a_group_is_told_how_to_start_one() {
     let started = Instant::now();
     let why = refused(join(dir.path(), SECONDARY));
     assert!(
-        why.contains("\"lab\"") && why.contains("--proc-type=primary"),
+        why.contains("\"lab\"") && why.contains("--file-prefix=lab"),
         "{why}"
     );
     assert!(
