@@ -73,6 +73,8 @@ fn clients_write_one_file_and_no_packet_is_torn() {
         let group = Group::start(&world, Setup::ports(2, &vdevs));
         let packets = packets(2000);
         let wire = FrameSocket::open(&world.west, "eth0").unwrap();
+        // A host may have spoken before a client was there.
+        let earlier = group.settle().dropped();
         for burst in packets.chunks(16) {
             let before = group.sample().tx();
             for packet in burst {
@@ -83,7 +85,7 @@ fn clients_write_one_file_and_no_packet_is_torn() {
             });
         }
         let sample = group.settle();
-        assert_eq!(sample.dropped(), 0, "{:?}", sample.json());
+        assert_eq!(sample.dropped(), earlier, "{:?}", sample.json());
         assert!(
             sample.client_rx(0) > 500 && sample.client_rx(1) > 500,
             "{:?}",

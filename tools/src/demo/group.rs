@@ -18,10 +18,10 @@ const DIRECTORY: &str = "forebay-demo-";
 #[derive(Debug)]
 pub(super) struct Group {
     prefix: String,
-    place: Place,
-    // Clients first: fields are dropped in this order.
+    // Fields are dropped in this order: clients first, and the directory when nobody needs it.
     clients: Vec<Process>,
     server: Process,
+    place: Place,
 }
 
 /// Where the group's files lie.
