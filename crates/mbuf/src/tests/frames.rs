@@ -103,9 +103,13 @@ fn every_way_to_a_frame_stays_within_its_rights() {
     for span in [u64::MAX, 0xff_0002, u64::from(ROOM) << 16 | 1] {
         word(8).store(span, Ordering::Relaxed);
         assert!(mbuf.data().is_empty() && mbuf.data_mut().is_none_or(|data| data.is_empty()));
-        mbuf.append(8).map(|room| room.fill(0));
+        if let Some(room) = mbuf.append(8) {
+            room.fill(0);
+        }
         word(8).store(span, Ordering::Relaxed);
-        mbuf.prepend(1).map(|room| room.fill(0));
+        if let Some(room) = mbuf.prepend(1) {
+            room.fill(0);
+        }
     }
     word(24).store(
         u64::from(mbuf.index().bits()) << 32 | 0xffff_ffff,
