@@ -4,13 +4,14 @@
 //! this one does: a successor goes on from here.
 //!
 //! ```text
-//! line 0 | owner kind intent producer block packet offset state spare |
-//! line 1 | counters                                                    |
+//! line 0 | owner kind intent producer block packet offset state wanted spare |
+//! line 1 | counters                                                            |
 //! ```
 //!
 //! | part     | written by                                                            | read by                       |
 //! |----------|-----------------------------------------------------------------------|-------------------------------|
 //! | owner    | by compare-and-swap: from nobody, or from a dead owner; its owner, to give it back | everybody        |
+//! | wanted   | by compare-and-swap: who waits for a queue that a stand-in drives; it, to take that back | the stand-in, each burst |
 //! | the rest | the owner                                                             | its successor, the sweep, tools |
 //!
 //! **If a process dies:** the owner word still names it, and its slot's lock byte is free, so anybody can tell. The *intent* is
@@ -41,8 +42,11 @@ pub struct QueueRecord {
     pub offset: AtomicU32,
     /// Whether the queue is set up and started, as `ethdev` numbers it.
     pub state: AtomicU32,
+    /// Who waits for the owner to let go of the queue: the bits of an [`Owner`](crate::process::Owner), looked at by an owner that
+    /// only stands in for the absent. A word that names the dead means nothing.
+    pub wanted: AtomicU32,
     /// For later.
-    pub spare: [AtomicU32; 8],
+    pub spare: [AtomicU32; 7],
     /// What the owner counts.
     pub counters: QueueCounters,
 }

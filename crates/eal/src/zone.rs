@@ -110,6 +110,7 @@ shared!(QueueRecord {
     packet,
     offset,
     state,
+    wanted,
     spare,
     counters
 });
