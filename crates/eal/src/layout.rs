@@ -95,7 +95,7 @@ pub const HASH: u64 = Hash::new()
         late,
         rx,
         tx,
-        spare
+        stall_ns
     }))
     .number(crate::layout_hash!(BufferCounters {
         alloc_failed,

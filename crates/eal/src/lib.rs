@@ -63,6 +63,6 @@ pub use error::Error;
 pub use holder::{Holder, HolderKind};
 pub use hugepage::Backing;
 pub use launch::LcoreHandle;
-pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotState};
-pub use region::{Joined, Observer, Region, RegionConfig, RegionInfo};
+pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotSet, SlotState};
+pub use region::{DeadSlots, Joined, Observer, Region, RegionConfig, RegionInfo};
 pub use zone::{Shared, Zone, ZoneError, ZoneKind, ZoneName};

@@ -69,6 +69,61 @@ impl SlotId {
     }
 }
 
+/// Some of the slots of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct SlotSet(u64);
+
+const _: () = assert!(SLOTS_MAX <= 64);
+
+impl SlotSet {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// Whether the slot is one of them.
+    #[inline]
+    pub const fn contains(self, slot: SlotId) -> bool {
+        self.0 & (1 << slot.0) != 0
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, slot: SlotId) {
+        self.0 |= 1 << slot.0;
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many there are.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// All of them, in order.
+    pub fn iter(self) -> impl Iterator<Item = SlotId> {
+        SlotId::all().filter(move |slot| self.contains(*slot))
+    }
+}
+
+impl FromIterator<SlotId> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = SlotId>>(slots: I) -> Self {
+        let mut set = Self::EMPTY;
+        slots.into_iter().for_each(|slot| set.insert(slot));
+        set
+    }
+}
+
+impl fmt::Display for SlotSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, slot) in self.iter().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{slot}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for SlotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -186,8 +241,8 @@ pub struct RunCounters {
     pub rx: Counter,
     /// Packets sent.
     pub tx: Counter,
-    /// For later.
-    pub spare: [Counter; 1],
+    /// The longest a round took, in nanoseconds, less the wait for a core; only counted where asked for.
+    pub stall_ns: Counter,
 }
 
 /// What a data-path thread counts of buffers.
@@ -279,6 +334,36 @@ impl SlotRecord {
         Some(next)
     }
 
+    /// The state word as it lies there, to swap from.
+    pub(crate) fn state_bits(&self) -> u64 {
+        // Relaxed: what is swapped from it is judged by `state`, read after it.
+        self.state.load(Ordering::Relaxed)
+    }
+
+    /// `word` to SWEEPING in the same generation; says whether the word was still that.
+    pub(crate) fn start_sweep(&self, word: u64) -> bool {
+        // Acquire: what the dead did is seen. Release: nobody sees the sweep before SWEEPING.
+        self.state
+            .compare_exchange(
+                word,
+                state_word(SWEEPING, generation_of(word)),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// SWEEPING to FREE, when nothing of the last occupant is left.
+    pub(crate) fn end_sweep(&self) {
+        let word = self.state_bits();
+        let generation = generation_of(word);
+        if word == state_word(SWEEPING, generation) {
+            // Release: the next occupant finds all that the sweep gave back. Pairs with the Acquire in `state`.
+            self.state
+                .store(state_word(FREE, generation), Ordering::Release);
+        }
+    }
+
     /// LIVE to FREE. For the owner, when it holds nothing any more.
     fn give_back(&self, generation: u32) {
         let (from, to) = (state_word(LIVE, generation), state_word(FREE, generation));
@@ -305,7 +390,7 @@ impl SlotRecord {
             late,
             rx,
             tx,
-            spare: _,
+            stall_ns,
         } = &self.run;
         let BufferCounters {
             alloc_failed,
@@ -317,7 +402,7 @@ impl SlotRecord {
             bad_entry,
             no_room,
         } = &self.buffers;
-        let run = [loops, busy_ns, idle_ns, sleeps, late, rx, tx];
+        let run = [loops, busy_ns, idle_ns, sleeps, late, rx, tx, stall_ns];
         let buffers = [
             alloc_failed,
             bad_index,
@@ -407,6 +492,10 @@ impl Drop for Slot {
         let Ok(mut places) = self.region.places("give a slot back") else {
             return;
         };
+        // Abandoned: it is the sweep's.
+        if !places.has(self.id) {
+            return;
+        }
         self.record().give_back(self.generation);
         places.give_back(self.id);
     }

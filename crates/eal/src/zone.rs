@@ -80,7 +80,7 @@ shared!(RunCounters {
     late,
     rx,
     tx,
-    spare
+    stall_ns
 });
 shared!(BufferCounters {
     alloc_failed,

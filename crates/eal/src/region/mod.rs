@@ -20,11 +20,12 @@
 //! process table and the group's lock say ([`process`](crate::process)).
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64 as LocalU64};
 use std::sync::{Mutex, PoisonError};
 
 mod attach;
 mod create;
+mod dead;
 pub(crate) mod header;
 mod join;
 mod mapping;
@@ -35,6 +36,7 @@ use header::{Control, Facts};
 use mapping::Mapping;
 use table::{Entry, NoPlace};
 
+pub use dead::DeadSlots;
 pub use join::{Joined, RegionConfig};
 pub use observer::Observer;
 pub use table::ZONES_MAX;
@@ -62,6 +64,8 @@ pub struct Region {
     access: Access,
     /// Slots of this process, a bit each; also keeps its threads apart while they take and give back.
     mine: Mutex<u64>,
+    /// Slots whose occupants are known to be dead although their bytes are held, a bit each. Of the primary.
+    proven: LocalU64,
     /// Keeps the threads of the primary apart while they reserve; taken before `mine`.
     reserving: Mutex<()>,
     /// Set when this process has left the group, and only looks from then on.
@@ -165,6 +169,7 @@ impl Region {
             facts,
             access,
             mine: Mutex::new(0),
+            proven: LocalU64::new(0),
             reserving: Mutex::new(()),
             left: AtomicBool::new(false),
             files,
@@ -370,12 +375,8 @@ impl Region {
         if self.slots()[slot.index()].state() != (SlotState::Live, owner.generation()) {
             return false;
         }
-        // One that cannot be asked after lives: only a released lock proves death.
-        let Some(files) = &self.files else {
-            return true;
-        };
-        let mine = *self.mine.lock().unwrap_or_else(PoisonError::into_inner);
-        mine & (1 << slot.get()) != 0 || files.lock.has_slot(slot)
+        // One that cannot be asked after lives: only a released lock proves death, or a pidfd.
+        self.is_held(slot)
     }
 
     /// Whether the group has a primary that lives.

@@ -224,3 +224,93 @@ fn zone_that_was_not_announced_is_not_seen_and_its_place_is_taken_by_the_next() 
     assert_ne!(next.offset(), first.offset());
     assert_eq!(region.zones().count(), 2);
 }
+
+mod dead {
+    use super::*;
+    use crate::process::SlotSet;
+
+    fn killed(region: &'static Region, name: &str) -> Owner {
+        let slot = Slot::claim(region, name).unwrap();
+        region.abandon(slot.id());
+        let owner = slot.owner();
+        // Its destructor finds that the slot is not its own any more.
+        drop(slot);
+        owner
+    }
+
+    #[test]
+    fn slot_of_a_dead_one_is_nobodys_until_it_is_swept() {
+        let region = region(1 << 16);
+        let living = Slot::claim(region, "living").unwrap();
+        let dead = killed(region, "dead");
+        let slot = dead.slot().unwrap();
+        assert!(region.owner_alive(living.owner()) && !region.owner_alive(dead));
+        assert_eq!(region.dead_slots(), SlotSet::from_iter([slot]));
+        let other = Slot::claim(region, "newcomer").unwrap();
+        assert_ne!(other.id(), slot, "a slot that is merely unlocked was taken");
+
+        let swept = region.claim_dead(SlotSet::EMPTY).unwrap();
+        assert!(swept.owns(dead) && !swept.owns(living.owner()) && !swept.owns(Owner::NONE));
+        assert_eq!(region.slots()[slot.index()].state().0, SlotState::Sweeping);
+        let another = Slot::claim(region, "newcomer").unwrap();
+        assert_ne!(another.id(), slot, "a slot in its sweep was taken");
+        swept.finish();
+        assert!(region.dead_slots().is_empty());
+        let successor = Slot::claim(region, "successor").unwrap();
+        assert_eq!(successor.id(), slot);
+        assert_eq!(successor.owner().generation(), dead.generation() + 1);
+        assert!(!region.owner_alive(dead) && region.owner_alive(successor.owner()));
+    }
+
+    #[test]
+    fn sweep_cut_short_is_the_next_ones() {
+        let region = region(1 << 16);
+        let first = killed(region, "first").slot().unwrap();
+        drop(region.claim_dead(SlotSet::EMPTY).unwrap());
+        let second = killed(region, "second").slot().unwrap();
+        let both = SlotSet::from_iter([first, second]);
+        assert_eq!(region.dead_slots(), both);
+        let swept = region.claim_dead(SlotSet::EMPTY).unwrap();
+        assert_eq!((swept.slots(), swept.slots().len()), (both, 2));
+        swept.finish();
+        assert!(region.claim_dead(SlotSet::EMPTY).unwrap().is_empty());
+    }
+
+    #[test]
+    fn free_slots_are_swept_if_asked_for_and_damaged_words_too() {
+        let region = region(1 << 16);
+        let free = SlotId::new(9).unwrap();
+        assert!(region.claim_dead(SlotSet::EMPTY).unwrap().is_empty());
+        let swept = region.claim_dead(SlotSet::from_iter([free])).unwrap();
+        assert_eq!(swept.slots().to_string(), "9");
+        swept.finish();
+        let damaged = SlotId::new(11).unwrap();
+        region.slots()[damaged.index()]
+            .state
+            .store(0x77, Ordering::Relaxed);
+        let swept = region.claim_dead(SlotSet::EMPTY).unwrap();
+        assert!(swept.contains(damaged));
+        swept.finish();
+        assert_eq!(
+            region.slots()[damaged.index()].state(),
+            (SlotState::Free, 0)
+        );
+    }
+
+    #[test]
+    fn death_that_a_pidfd_proves_needs_no_lock() {
+        let region = region(1 << 16);
+        let slot = Slot::claim(region, "its child keeps the byte").unwrap();
+        region.prove_dead(Owner::new(slot.id(), slot.owner().generation() + 1));
+        assert!(region.owner_alive(slot.owner()), "an older death");
+        region.prove_dead(slot.owner());
+        assert!(!region.owner_alive(slot.owner()));
+        let swept = region.claim_dead(SlotSet::EMPTY).unwrap();
+        assert!(swept.owns(slot.owner()));
+        swept.finish();
+        region.abandon(slot.id());
+        let next = Slot::claim(region, "next").unwrap();
+        assert_eq!(next.id(), slot.id());
+        assert!(region.owner_alive(next.owner()));
+    }
+}
