@@ -1,9 +1,9 @@
 //! Who holds an end of a ring: one word an end, claimed by compare-and-swap.
 //!
 //! ```text
-//! bits   63       33   32    31            8 7          0
-//!       | must be 0 | open |  generation    | slot + 1   |   all 0: nobody
-//!                           \________ Owner ____________/
+//! bits   63       34    33       32    31            8 7          0
+//!       | must be 0 | passing | open |  generation    | slot + 1   |   all 0: nobody
+//!                                     \________ Owner ____________/
 //! ```
 //!
 //! | word                | changed by                                                     |
@@ -12,7 +12,8 @@
 //! | a living owner      | that owner alone                                               |
 //!
 //! The consumer's word also says whether the ring is open: it opens in the same step in
-//! which it gets an owner, and closes in the same step in which it loses him.
+//! which it gets an owner, and closes in the same step in which it loses him. Whoever only
+//! empties it after a dead consumer says that it is *passing*, and a newcomer waits for it.
 //!
 //! **If a process dies:** its word stays and names it, generation included. Whoever wants
 //! the end proves the death and replaces that very word; of two only one succeeds.
@@ -26,6 +27,20 @@ const CLAIM_TRIES: usize = 64;
 /// Set in the consumer's word while producers may enqueue.
 const OPEN: u64 = 1 << 32;
 
+/// Set in the consumer's word by who has the end for a moment only.
+const PASSING: u64 = 1 << 33;
+
+/// What an end is claimed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To produce.
+    Produce,
+    /// To consume: opens the ring.
+    Consume,
+    /// To empty a ring that nobody consumes: leaves it closed.
+    Drain,
+}
+
 /// An end that is ours until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Claim<'r> {
@@ -34,19 +49,24 @@ pub(crate) struct Claim<'r> {
 }
 
 impl<'r> Claim<'r> {
-    /// Takes the end of `word` for `owner`, unless an owner who is `alive` has it: then says who.
+    /// Takes the end of `word` for `owner`, unless an owner who is `alive` has it: then gives the word that names him.
     pub(crate) fn take(
         word: &'r AtomicU64,
         owner: Owner,
-        open: bool,
+        purpose: Purpose,
         alive: impl Fn(Owner) -> bool,
-    ) -> Result<Self, Owner> {
-        let held = u64::from(owner.bits()) | if open { OPEN } else { 0 };
+    ) -> Result<Self, u64> {
+        let held = u64::from(owner.bits())
+            | match purpose {
+                Purpose::Produce => 0,
+                Purpose::Consume => OPEN,
+                Purpose::Drain => PASSING,
+            };
         let mut seen = word.load(Ordering::Relaxed);
         for _ in 0..CLAIM_TRIES {
             let holder = owner_in(seen);
             if holder != Owner::NONE && alive(holder) {
-                return Err(holder);
+                return Err(seen);
             }
             // Acquire: the last holder's positions are read after this. Pairs with the
             // Release in `drop`; a dead holder's stores were made visible by the kernel
@@ -56,7 +76,7 @@ impl<'r> Claim<'r> {
                 Err(now) => seen = now,
             }
         }
-        Err(owner_in(seen))
+        Err(seen)
     }
 
     /// Whom the end was claimed for.
@@ -81,6 +101,11 @@ impl Drop for Claim<'_> {
 #[expect(clippy::cast_possible_truncation, reason = "the low half is the owner")]
 pub(crate) fn owner_in(word: u64) -> Owner {
     Owner::from_bits(word as u32)
+}
+
+/// Whether the consumer's word names somebody who only empties the ring.
+pub(crate) fn is_passing(word: u64) -> bool {
+    word & PASSING != 0
 }
 
 /// Whether the consumer's word says open.

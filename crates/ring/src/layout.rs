@@ -4,6 +4,7 @@
 //! 0       header      layout, flags, size, lanes, limit        written once
 //! 64      end         the consumer's claim                     changes hands
 //! 128     marks       high-water, watermark, rises, faults     the consumer
+//! 160     content     whether the items are mbufs              any producer
 //! 256     ends        the producers' claims, a word a lane     change hands
 //!         tails       a word a lane, sixteen to a line         the producers
 //!         heads       a line a lane                            the consumer
@@ -47,6 +48,8 @@ pub(crate) const MARK_HIGH: usize = 0;
 pub(crate) const MARK_WATERMARK: usize = 1;
 pub(crate) const MARK_RISES: usize = 2;
 pub(crate) const MARK_FAULTS: usize = 3;
+/// Behind them: not zero once mbufs were sent.
+pub(crate) const MARK_MBUFS: usize = 4;
 
 /// Words of a lane's counters.
 pub(crate) const COUNT_DROPS: usize = 0;
@@ -67,14 +70,15 @@ pub const LAYOUT: u64 = Hash::new()
     .size(WORD_LANES)
     .text("limit")
     .size(WORD_LIMIT)
-    .text("consumer: owner, open at bit 32")
+    .text("consumer: owner, open at bit 32, passing at bit 33")
     .size(CONSUMER_AT)
-    .text("marks: high, watermark, rises, faults")
+    .text("marks: high, watermark, rises, faults, mbufs")
     .size(MARKS_AT)
     .size(MARK_HIGH)
     .size(MARK_WATERMARK)
     .size(MARK_RISES)
     .size(MARK_FAULTS)
+    .size(MARK_MBUFS)
     .text("producers: u64 each; tails: u32 each; heads, counters: a line each; slots: two in a u64, even one low")
     .size(PRODUCERS_AT)
     .text("counters: drops, faults")

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use loom::thread;
 
-use crate::claim::Claim;
+use crate::claim::{Claim, Purpose};
 use crate::fanin::{self, Limit};
 use crate::flags::Flags;
 use crate::layout::{HEADER_WORDS, Header, Shape, Unreadable};
@@ -249,7 +249,7 @@ fn owner(number: u32) -> Owner {
 fn next_producer_goes_on_where_the_last_stopped() {
     let (lane, word) = (lane(4, 0), leak(AtomicU64::new(0)));
     let fill = move |number| {
-        let claim = Claim::take(word, owner(number), false, |_| true).ok()?;
+        let claim = Claim::take(word, owner(number), Purpose::Produce, |_| true).ok()?;
         let count = Producer::attach(lane, counter()).enqueue_burst(&[number, number]);
         drop(claim);
         Some(count)
@@ -274,7 +274,7 @@ fn next_consumer_goes_on_where_the_last_stopped() {
     );
     let empty = move |number| {
         let mut seen = Vec::new();
-        if let Ok(claim) = Claim::take(word, owner(number), true, |_| true) {
+        if let Ok(claim) = Claim::take(word, owner(number), Purpose::Consume, |_| true) {
             take(&mut Consumer::attach(lane, counter()), 2, &mut seen);
             drop(claim);
         }

@@ -25,6 +25,8 @@ pub struct Producer<'r> {
     /// The consumer's word, which says whether the ring is open.
     consumer: &'r AtomicU64,
     drops: &'r Counter,
+    /// Says what the items are.
+    mbufs: &'r AtomicU64,
     /// Dropped last, when all that was enqueued is published.
     claim: Claim<'r>,
 }
@@ -34,14 +36,23 @@ impl<'r> Producer<'r> {
         lane: fanin::Producer<'r>,
         consumer: &'r AtomicU64,
         drops: &'r Counter,
+        mbufs: &'r AtomicU64,
         claim: Claim<'r>,
     ) -> Self {
         Self {
             lane,
             consumer,
             drops,
+            mbufs,
             claim,
         }
+    }
+
+    /// Says that the items of this ring are mbufs, which belong to somebody: what a dead consumer left is then given back
+    /// to their pools instead of waiting for its successor. For who sends mbufs, before the first.
+    pub fn set_carries_mbufs(&self) {
+        // Relaxed: the tail that publishes the first of them is stored later, with Release.
+        self.mbufs.store(1, Ordering::Relaxed);
     }
 
     /// Whom the end was claimed for.

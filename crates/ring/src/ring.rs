@@ -9,8 +9,10 @@
 
 use core::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use crate::claim::{Claim, is_open, owner_in};
+use crate::claim::{Claim, Purpose, is_open, is_passing, owner_in};
 use crate::consumer::{Consumer, Lanes};
 use crate::error::Error;
 use crate::fanin::{self, LANES_MAX, Limit};
@@ -18,7 +20,7 @@ use crate::flags::Flags;
 use crate::gauge::{Gauge, Marks};
 use crate::layout::{
     CONSUMER_AT, COUNT_DROPS, COUNT_FAULTS, HEADER_WORDS, Header, LAYOUT, MARK_FAULTS, MARK_HIGH,
-    MARK_RISES, MARK_WATERMARK, MARKS_AT, PART_ALIGN, Shape, Unreadable,
+    MARK_MBUFS, MARK_RISES, MARK_WATERMARK, MARKS_AT, PART_ALIGN, Shape, Unreadable,
 };
 use crate::producer::Producer;
 use crate::slots::Slots;
@@ -29,6 +31,11 @@ use eal::{Counter, Owner, Region, SlotId, Zone, ZoneError, ZoneKind, ZoneName};
 /// Keeps threads of the primary apart that create: one must not take for unfinished what the
 /// other is writing.
 static CREATING: Mutex<()> = Mutex::new(());
+
+/// How long somebody may take who only empties the ring.
+const PASSING_MAX: Duration = Duration::from_secs(1);
+/// How often we look whether he is done.
+const POLL: Duration = Duration::from_millis(1);
 
 /// How a fan-in ring is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +65,8 @@ struct Parts<'r> {
     marks: Marks<'r>,
     /// Impossible positions that the consumer met.
     faults: &'r Counter,
+    /// Not zero once mbufs were sent.
+    mbufs: &'r AtomicU64,
     producers: &'r [AtomicU64],
     tails: &'r [AtomicU32],
     heads: &'r [CacheLine<AtomicU32>],
@@ -82,6 +91,7 @@ impl<'r> Parts<'r> {
                 rises: mark(MARK_RISES)?,
             },
             faults: mark(MARK_FAULTS)?,
+            mbufs: zone.get(MARKS_AT + MARK_MBUFS * size_of::<u64>())?,
             producers: zone.slice(places.producers, lanes)?,
             tails: zone.slice(places.tails, lanes)?,
             heads: zone.slice(places.heads, lanes)?,
@@ -274,7 +284,7 @@ impl<'r> Ring<'r> {
         ) else {
             return Err(no_lane());
         };
-        let claim = self.claim("producer", word, owner, false)?;
+        let claim = self.claim("producer", word, owner, Purpose::Produce)?;
         self.checked(lane)?;
         let limit = Limit::new(
             self.parts.tails,
@@ -288,6 +298,7 @@ impl<'r> Ring<'r> {
             lane,
             self.parts.consumer,
             &counters.0[COUNT_DROPS],
+            self.parts.mbufs,
             claim,
         ))
     }
@@ -297,23 +308,23 @@ impl<'r> Ring<'r> {
     /// # Errors
     ///
     /// [`Error::Taken`] while a living owner has it, [`Error::Damaged`] when its positions
-    /// cannot be.
+    /// cannot be. For one who only [drains](Self::drain) the ring it waits, for a second at most.
     pub fn consumer(&self, owner: Owner) -> Result<Consumer<'r>, Error> {
-        self.consume(owner, true)
+        self.consume(owner, Purpose::Consume)
     }
 
-    /// Claims the consuming end and leaves the ring closed: to drain what a dead consumer left.
+    /// Claims the consuming end for a moment and leaves the ring closed: to empty what a dead consumer left.
     ///
     /// # Errors
     ///
     /// As for [`consumer`](Self::consumer).
     pub fn drain(&self, owner: Owner) -> Result<Consumer<'r>, Error> {
-        self.consume(owner, false)
+        self.consume(owner, Purpose::Drain)
     }
 
-    fn consume(&self, owner: Owner, open: bool) -> Result<Consumer<'r>, Error> {
+    fn consume(&self, owner: Owner, purpose: Purpose) -> Result<Consumer<'r>, Error> {
         self.slot_of(owner)?;
-        let claim = self.claim("consumer", self.parts.consumer, owner, open)?;
+        let claim = self.claim("consumer", self.parts.consumer, owner, purpose)?;
         let faults = self.parts.faults;
         let lanes = if self.is_fan_in() {
             // A damaged lane gives nothing and is counted; the others go on.
@@ -349,11 +360,26 @@ impl<'r> Ring<'r> {
         end: &'static str,
         word: &'r AtomicU64,
         owner: Owner,
-        open: bool,
+        purpose: Purpose,
     ) -> Result<Claim<'r>, Error> {
-        Claim::take(word, owner, open, |holder| self.region.owner_alive(holder)).map_err(|holder| {
+        let start = Instant::now();
+        let claim = loop {
+            match Claim::take(word, owner, purpose, |holder| {
+                self.region.owner_alive(holder)
+            }) {
+                Err(held)
+                    if purpose == Purpose::Consume
+                        && is_passing(held)
+                        && start.elapsed() < PASSING_MAX =>
+                {
+                    sleep(POLL);
+                }
+                outcome => break outcome,
+            }
+        };
+        claim.map_err(|held| {
             let name = self.name.to_string();
-            match holder.slot() {
+            match owner_in(held).slot() {
                 Some(slot) => {
                     let pid = self
                         .region
@@ -427,6 +453,18 @@ impl<'r> Ring<'r> {
     )]
     pub fn len(&self) -> usize {
         self.parts.lanes().map(|lane| lane.len() as usize).sum()
+    }
+
+    /// Whether mbufs were ever sent through it, so that what waits in it belongs to pools.
+    pub fn carries_mbufs(&self) -> bool {
+        self.parts.mbufs.load(Ordering::Relaxed) != 0
+    }
+
+    /// Shows every item that waits, in all lanes, while the ends may move: those taken or added meanwhile may be among them. An
+    /// item that is not shown was taken before, and what its taker wrote before it let go of the slot is seen. For the sweep
+    /// and for who checks.
+    pub fn walk(&self, mut item: impl FnMut(u32)) {
+        self.parts.lanes().for_each(|lane| lane.walk(&mut item));
     }
 
     /// Whether somebody consumes, or did when it died.

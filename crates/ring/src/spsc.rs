@@ -54,6 +54,23 @@ impl Lane<'_> {
         filled.min(self.slots.capacity())
     }
 
+    /// Every item between the ends, while both may move: what the consumer takes meanwhile may be among them, and what the
+    /// producer adds. With ends that cannot be, all slots.
+    ///
+    /// What was taken before the look and is not among them, its taker has written to already (tags, above all).
+    pub(crate) fn walk(self, mut item: impl FnMut(u32)) {
+        // Head first: an item that we miss was taken, and we see what its taker did before. Pairs with the Release in
+        // `Consumer::release`.
+        let head = self.head.load(acquire("head"));
+        // Acquire: the slots before this tail are filled. Pairs with the Release in `Producer::publish`.
+        let tail = self.tail.load(acquire("tail"));
+        // Further apart than the lane is long: the slots of the first ones are others' by now.
+        let count = distance(head, tail).min(self.slots.capacity());
+        for back in (1..=count).rev() {
+            item(self.slots.at(tail.wrapping_sub(back)));
+        }
+    }
+
     /// Whether the ends are where they can be. For who has claimed one of them: that one
     /// stands still, and the other keeps its distance.
     pub(crate) fn check(self) -> Result<(), Impossible> {

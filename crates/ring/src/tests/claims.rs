@@ -165,3 +165,62 @@ fn a_word_that_names_nobody_real_is_as_good_as_nobody() {
         drop(ring.consumer(slots[0].owner()).unwrap());
     }
 }
+
+#[test]
+fn newcomer_waits_for_who_only_drains_and_finds_the_ring_closed_meanwhile() {
+    let region = region(1 << 16);
+    let (ring, slots) = (spsc(region, 8), slots(region, 3));
+    let dead = ring.consumer(dead(5)).unwrap();
+    std::mem::forget(dead);
+    let mut producer = ring.producer(slots[0].owner()).unwrap();
+    assert_eq!(producer.enqueue_burst(&[1, 2]).count, 2);
+    let drain = ring.drain(slots[1].owner()).unwrap();
+    assert!(producer.is_closed() && !ring.is_open());
+    let (ring, newcomer) = (&ring, slots[2].owner());
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(move || ring.consumer(newcomer).map(|end| end.owner()));
+        // Held for longer than a look takes, so that the newcomer meets it as a rule.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(drain);
+        assert_eq!(waits.join().unwrap().unwrap(), newcomer);
+    });
+    // Who drains does not wait for another: it comes again.
+    let drain = ring.drain(slots[1].owner()).unwrap();
+    assert!(matches!(
+        ring.drain(slots[2].owner()),
+        Err(Error::Taken { .. })
+    ));
+    drop(drain);
+    assert!(!ring.is_open());
+}
+
+#[test]
+fn walk_shows_what_waits_in_all_lanes() {
+    let region = region(1 << 20);
+    let slots = slots(region, 3);
+    let config = crate::FanInConfig {
+        lanes: 3,
+        lane_size: 4,
+        limit: 12,
+    };
+    let ring = Ring::create_fan_in(region, "fan", config, None).unwrap();
+    let mut consumer = ring.consumer(slots[0].owner()).unwrap();
+    let shown = || {
+        let mut shown = Vec::new();
+        ring.walk(|item| shown.push(item));
+        shown.sort_unstable();
+        shown
+    };
+    assert!(shown().is_empty() && !ring.carries_mbufs());
+    for (slot, items) in slots.iter().zip([[1, 2], [3, 4], [5, 6]]) {
+        let mut producer = ring.producer(slot.owner()).unwrap();
+        assert_eq!(producer.enqueue_bulk(&items).count, 2);
+        producer.set_carries_mbufs();
+    }
+    assert_eq!(shown(), [1, 2, 3, 4, 5, 6]);
+    let mut out = [0; 2];
+    assert_eq!(consumer.dequeue_burst(&mut out).count, 2);
+    let left: Vec<u32> = (1..=6).filter(|item| !out.contains(item)).collect();
+    assert_eq!(shown(), left);
+    assert!(ring.carries_mbufs());
+}
