@@ -124,6 +124,18 @@ impl Lock {
         let _ = try_lock(self.file.as_fd(), &ALL, Mode::Unlocked);
     }
 
+    /// Lets go of a slot's byte, held or not.
+    #[cfg(forebay_model)]
+    pub(crate) fn let_go_of(&self, id: SlotId) {
+        let _ = self.set(&byte(id), Mode::Unlocked);
+    }
+
+    /// Lets go of the primary's byte.
+    #[cfg(forebay_model)]
+    pub(crate) fn let_go_of_primary(&self) {
+        let _ = self.set(&PRIMARY, Mode::Unlocked);
+    }
+
     /// Whether another process is the primary. One that cannot be asked after lives.
     pub(crate) fn has_primary(&self) -> bool {
         is_locked(self.file.as_fd(), &PRIMARY).unwrap_or(true)

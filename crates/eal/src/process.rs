@@ -34,7 +34,7 @@ use crate::sys;
 use crate::text::Text;
 
 /// Slots of a group. A set of slots fits a word.
-pub const SLOTS_MAX: usize = 64;
+pub const SLOTS_MAX: usize = if cfg!(forebay_model) { 4 } else { 64 };
 
 /// Number of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]

@@ -1,13 +1,38 @@
 //! The atomics that shared memory is made of.
 //!
-//! Every atomic that two processes may see comes from here, so that loom can stand in for them: built with
-//! `--cfg loom` the same names are loom's. Such a build has no shared region ([`Zone::slice`](crate::zone::Zone::slice)
-//! refuses), since loom's atomics are not what lies in memory; models run on structures of their own.
+//! Every atomic that two processes may see comes from here, so that another build can put something else in their place:
+//!
+//! | built with | the same names are | and |
+//! |---|---|---|
+//! | `--cfg loom` | loom's | such a build has no shared region ([`Zone::slice`](crate::zone::Zone::slice) refuses), since loom's atomics are not what lies in memory; models run on structures of their own |
+//! | `--cfg forebay_model` | the crash model's: as large as the real ones, in the same real memory | each access asks the model first, which may end the process there (`crates/model`) |
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, forebay_model)))]
 pub use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+#[cfg(forebay_model)]
+pub mod model;
+#[cfg(forebay_model)]
+pub use core::sync::atomic::{Ordering, fence};
+#[cfg(forebay_model)]
+pub use model::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, mutated, visible};
+
+/// Whether the crash model runs this mistake: so that it can show that it would see it. Never in a normal build.
+#[cfg(not(forebay_model))]
+#[inline(always)]
+pub const fn mutated(_mistake: &str) -> bool {
+    false
+}
+
+/// A look at, or a change of, what several processes see and no atomic holds, such as a lock: the crash model counts it as a
+/// step, with its outcome.
+#[cfg(not(forebay_model))]
+#[inline(always)]
+pub(crate) fn visible<T>(call: impl FnOnce() -> T, _outcome: impl FnOnce(&T) -> u64) -> T {
+    call()
+}
 
 /// Bytes that travel between cores together.
 pub const CACHE_LINE: usize = 64;

@@ -29,6 +29,8 @@ mod dead;
 pub(crate) mod header;
 mod join;
 mod mapping;
+#[cfg(forebay_model)]
+mod model;
 mod observer;
 pub(crate) mod table;
 

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::sync::visible;
+
 /// What a lock keeps out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -22,7 +24,8 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>, bytes: &Range<i64>, mode: Mode) -> 
         Mode::Exclusive => libc::F_WRLCK,
         Mode::Unlocked => libc::F_UNLCK,
     };
-    match fcntl(file, libc::F_OFD_SETLK, bytes, kind) {
+    let taken = |outcome: &io::Result<i32>| u64::from(outcome.is_ok());
+    match visible(|| fcntl(file, libc::F_OFD_SETLK, bytes, kind), taken) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
             Ok(false)
@@ -33,7 +36,15 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>, bytes: &Range<i64>, mode: Mode) -> 
 
 /// Whether another description holds any lock on one of the bytes.
 pub(crate) fn is_locked(file: BorrowedFd<'_>, bytes: &Range<i64>) -> io::Result<bool> {
-    let in_the_way = fcntl(file, libc::F_OFD_GETLK, bytes, libc::F_WRLCK)?;
+    let kind = |outcome: &io::Result<i32>| {
+        outcome
+            .as_ref()
+            .map_or(0, |kind| u64::from(*kind != libc::F_UNLCK))
+    };
+    let in_the_way = visible(
+        || fcntl(file, libc::F_OFD_GETLK, bytes, libc::F_WRLCK),
+        kind,
+    )?;
     Ok(in_the_way != libc::F_UNLCK)
 }
 

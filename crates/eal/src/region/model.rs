@@ -1,0 +1,44 @@
+//! What the crash model needs of a region and nobody else: its words, and a death.
+
+use std::sync::PoisonError;
+
+use super::Region;
+use crate::process::SlotId;
+use crate::sync::AtomicU32;
+
+impl Region {
+    /// All words of the data part.
+    pub fn data_words(&self) -> &[AtomicU32] {
+        self.data
+            .window()
+            .slice(0, self.data.len() / size_of::<u32>())
+            .unwrap_or(&[])
+    }
+
+    /// All words of the control part.
+    pub fn control_words(&self) -> &[AtomicU32] {
+        self.control
+            .window()
+            .slice(0, self.control.len() / size_of::<u32>())
+            .unwrap_or(&[])
+    }
+
+    /// Lets go of the bytes of all slots, and knows of none any more, as if the process had ended and another had mapped the
+    /// region in the same place.
+    pub fn forget_slots(&self) {
+        *self.mine.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+        self.proven.store(0, std::sync::atomic::Ordering::Relaxed);
+        if let Some(files) = &self.files {
+            for slot in SlotId::all() {
+                files.lock.let_go_of(slot);
+            }
+        }
+    }
+
+    /// Lets another be the primary, and stays able to be it: the model runs only one of the two at a time.
+    pub fn let_go_of_primary(&self) {
+        if let Some(files) = &self.files {
+            files.lock.let_go_of_primary();
+        }
+    }
+}
