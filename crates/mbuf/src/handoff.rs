@@ -12,12 +12,12 @@
 //! | word              | written by                                        |
 //! |-------------------|---------------------------------------------------|
 //! | tag of an mbuf    | the producer's from before; the consumer, in step 2 |
-//! | mark, in flags    | the producer, before it enqueues; the consumer, in step 4 |
+//! | mark of each segment, in flags | the producer, before it enqueues; the consumer, in step 4 |
 //! | links of a chain  | the producer, before it enqueues                  |
 //! | ring              | as the ring says                                  |
 //!
 //! What comes out of a ring is another process's word: an index is checked against its pool, its holder must be a slot, and
-//! the head of a packet must be marked as sent. What fails is dropped and counted, and not freed: it is not ours. The holder
+//! each segment must be marked as sent. What fails is dropped and counted, and not freed: it is not ours. The holder
 //! need not be the lane's producer of now, since former ones may have left packets there. The mark is what makes an index
 //! good for one delivery: a copy of it, in the same ring or another, finds the mark gone, and so does an index that was put
 //! into a ring past these ends while its `Mbuf` lives. The mark is a load and a store, not an exchange: two consumers at once
@@ -32,7 +32,7 @@
 use core::fmt;
 
 use eal::holder::{Holder, HolderKind};
-use eal::process::{BufferCounters, Owner};
+use eal::process::BufferCounters;
 use ring::{Consumer, Dequeued, Enqueued, Producer};
 
 use crate::burst::Burst;
@@ -51,6 +51,7 @@ impl<'r> MbufProducer<'r> {
     /// Packets for a ring whose end was claimed for this thread.
     #[must_use]
     pub fn new(ring: Producer<'r>) -> Self {
+        ring.set_carries_mbufs();
         Self { ring }
     }
 
@@ -142,8 +143,24 @@ impl fmt::Debug for MbufProducer<'_> {
 #[inline]
 fn mark(lcore: &Lcore, indices: &[u32], sent: bool) {
     for bits in indices {
-        if let Some((_, meta)) = lcore.find(MbufIndex::from_bits(*bits)) {
-            meta.set_in_ring(sent);
+        mark_packet(
+            |index| Some(lcore.find(index)?.1),
+            MbufIndex::from_bits(*bits),
+            sent,
+        );
+    }
+}
+
+/// Marks all segments of a packet, or unmarks them.
+#[inline]
+fn mark_packet<'m>(find: impl Fn(MbufIndex) -> Option<&'m Meta>, head: MbufIndex, sent: bool) {
+    let mut index = head;
+    for _ in 0..SEGMENTS_MAX {
+        let Some(meta) = find(index) else { return };
+        meta.set_in_ring(sent);
+        index = meta.links().next;
+        if index.is_none() {
+            return;
         }
     }
 }
@@ -246,9 +263,8 @@ impl<'r> MbufConsumer<'r> {
         let mut peeked = 0;
         *count += burst.extend_with(lcore, most, |out| {
             peeked = self.ring.peek_burst(out);
-            let sender = Sender::of(&self.ring, lcore);
             let find = |index| Some(lcore.find(index)?.1);
-            let good = tag_good(find, sender, lcore.counters(), &mut out[..peeked]);
+            let good = tag_good(find, lcore.holder(), lcore.counters(), &mut out[..peeked]);
             // Step 3; the burst owns them when this closure is done.
             self.ring.release(peeked);
             unmark(find, lcore.counters(), &mut out[..good])
@@ -281,43 +297,11 @@ impl fmt::Debug for MbufConsumer<'_> {
     }
 }
 
-/// Whose tags are right in a lane, and whose are to be put in their place.
-#[derive(Clone, Copy)]
-pub(crate) struct Sender {
-    /// Ours.
-    me: Holder,
-    /// The usual one: the tag of the slot that feeds the lane now.
-    now: Holder,
-    /// Whether our own tag may be there: we feed the lane, or nobody does any more. In another's lane it would mean that
-    /// a packet is listed twice.
-    ourselves: bool,
-}
-
-impl Sender {
-    #[inline]
-    fn of(ring: &Consumer<'_>, lcore: &Lcore) -> Self {
-        Self::new(ring.lane_producer(), lcore.holder())
-    }
-
-    #[inline]
-    pub(crate) fn new(producer: Owner, me: Holder) -> Self {
-        let now = producer.slot().map_or(Holder::POOL, Holder::slot);
-        Self {
-            me,
-            now,
-            ourselves: producer == Owner::NONE || now == me,
-        }
-    }
-
-    /// Whether an mbuf with this tag may have been sent. That is any slot's: former producers of the lane may have left some
-    /// there. It is the mark of what is sent that tells a stale index.
-    #[inline]
-    fn may_be(self, tag: Holder) -> bool {
-        if tag == self.me {
-            return self.ourselves;
-        }
-        (tag == self.now && tag != Holder::POOL) || matches!(tag.kind(), HolderKind::Slot(_))
-    }
+/// Whether an mbuf with this tag may have been sent: by any slot, the reader's own too. Who feeds the lane now need not be who
+/// sent, and slots change hands: a former producer's packets may lie there under what is now our tag. It is the mark of what is
+/// sent that tells a stale index.
+fn is_slot(tag: Holder) -> bool {
+    matches!(tag.kind(), HolderKind::Slot(_))
 }
 
 /// Dequeue, steps 1 and 2, for what was peeked: checks each packet and tags all its segments. The good ones are moved to
@@ -325,7 +309,7 @@ impl Sender {
 #[inline]
 pub(crate) fn tag_good<'m>(
     find: impl Fn(MbufIndex) -> Option<&'m Meta>,
-    sender: Sender,
+    me: Holder,
     counters: &BufferCounters,
     items: &mut [u32],
 ) -> usize {
@@ -336,13 +320,13 @@ pub(crate) fn tag_good<'m>(
             counters.bad_index.add(1);
             continue;
         };
-        if !sender.may_be(meta.holder()) || !meta.is_in_ring() {
+        if !is_slot(meta.holder()) || !meta.is_in_ring() {
             counters.bad_holder.add(1);
             continue;
         }
         if meta.is_plain() {
-            meta.tag(sender.me);
-        } else if !tag_chain(&find, sender, counters, index) {
+            meta.tag(me);
+        } else if !tag_chain(&find, me, counters, index) {
             continue;
         }
         items[good] = index.bits();
@@ -362,13 +346,12 @@ fn unmark<'m>(
     let mut good = 0;
     for at in 0..items.len() {
         let bits = items[at];
-        match find(MbufIndex::from_bits(bits)) {
-            Some(meta) if meta.is_in_ring() => meta.set_in_ring(false),
-            _ => {
-                counters.bad_holder.add(1);
-                continue;
-            }
+        let head = MbufIndex::from_bits(bits);
+        if !find(head).is_some_and(Meta::is_in_ring) {
+            counters.bad_holder.add(1);
+            continue;
         }
+        mark_packet(&find, head, false);
         items[good] = bits;
         good += 1;
     }
@@ -380,7 +363,7 @@ fn unmark<'m>(
 #[cold]
 fn tag_chain<'m>(
     find: impl Fn(MbufIndex) -> Option<&'m Meta>,
-    sender: Sender,
+    me: Holder,
     counters: &BufferCounters,
     head: MbufIndex,
 ) -> bool {
@@ -393,7 +376,8 @@ fn tag_chain<'m>(
         };
         let links = meta.links();
         // A clone by reference leads to a frame of the sender; a user besides this one is a clone that the sender kept.
-        if !sender.may_be(meta.holder()) || !links.original.is_none() || meta.refs() != 1 {
+        let sent = is_slot(meta.holder()) && meta.is_in_ring();
+        if !sent || !links.original.is_none() || meta.refs() != 1 {
             counters.bad_holder.add(1);
             return false;
         }
@@ -408,7 +392,7 @@ fn tag_chain<'m>(
         return false;
     }
     for meta in metas.into_iter().flatten() {
-        meta.tag(sender.me);
+        meta.tag(me);
     }
     true
 }

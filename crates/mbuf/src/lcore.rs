@@ -198,6 +198,20 @@ impl Lcore {
         )
     }
 
+    /// Lists mbufs of `pool` that carry this slot's tag, whatever they were part of: for the sweep.
+    pub(crate) fn give_back(&self, pool: &Pool, indices: &[u32]) {
+        if let Some(cache) = self.cache_of(pool) {
+            cache.give(self, indices);
+        }
+    }
+
+    /// Gives its magazines back to their pools, until it needs some again: for a thread that will not for long.
+    pub fn give_magazines_back(&self) {
+        for cache in self.pools.iter().filter_map(|known| known.cache.get()) {
+            cache.close(self);
+        }
+    }
+
     /// The pool of an index and its meta, if there are such: the check that every index from shared memory passes.
     #[inline]
     pub(crate) fn find(&self, index: MbufIndex) -> Option<(&Cache, &'static Meta)> {
@@ -308,9 +322,7 @@ impl Lcore {
 
 impl Drop for Lcore {
     fn drop(&mut self) {
-        for cache in self.pools.iter().filter_map(|known| known.cache.get()) {
-            cache.close(self);
-        }
+        self.give_magazines_back();
     }
 }
 
@@ -322,4 +334,4 @@ impl fmt::Debug for Lcore {
     }
 }
 
-const _: () = assert!(BURST_MAX <= crate::magazine::MAGAZINE_LEN || cfg!(loom));
+const _: () = assert!(BURST_MAX <= crate::magazine::MAGAZINE_LEN || cfg!(any(loom, forebay_model)));

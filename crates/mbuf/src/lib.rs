@@ -21,6 +21,9 @@
 //! | `chain`, `clone` | several segments; the same packet twice |
 //! | [`burst`] | up to 32 buffers, the unit of every call on the data path |
 //! | [`handoff`] | packets from slot to slot by a ring |
+//! | [`frames`] | what lies in a device |
+//! | [`sweep`] | after a death: what the dead held is given back |
+//! | [`verify`] | a region that was left by a dead primary is looked at before it is used |
 //! | [`checksum`] | completes what a sender left to the device |
 //!
 //! ```
@@ -54,6 +57,7 @@ pub mod checksum;
 mod clone;
 pub mod error;
 pub mod flags;
+pub mod frames;
 pub mod handoff;
 pub mod index;
 pub mod lcore;
@@ -72,9 +76,11 @@ pub mod meta;
 )]
 pub mod pool;
 pub mod shape;
+pub mod sweep;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
+pub mod verify;
 
 pub use burst::{Burst, MbufMut, MbufRef};
 pub use checksum::ChecksumError;
@@ -88,6 +94,7 @@ pub use mbuf::Mbuf;
 pub use meta::PORT_NONE;
 pub use pool::{LAYOUT, Pool};
 pub use shape::{DATA_ROOM, HEADROOM, PoolConfig};
+pub use sweep::{Report, sweep};
 
 /// Most mbufs in a burst: what fits the reorder buffers of today's cores and half a magazine.
 pub const BURST_MAX: usize = 32;

@@ -32,7 +32,11 @@ use crate::meta::{Meta, meta_of};
 use crate::sync::{AtomicU32, AtomicU64, CacheLine, Ordering, acquire, release};
 
 /// Most entries of a magazine.
-pub const MAGAZINE_LEN: usize = if cfg!(loom) { 2 } else { 64 };
+pub const MAGAZINE_LEN: usize = if cfg!(any(loom, forebay_model)) {
+    2
+} else {
+    64
+};
 
 /// A place for up to [`MAGAZINE_LEN`] free mbufs, owned by one slot at a time.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ struct Head {
     count: AtomicU32,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, forebay_model)))]
 const _: () = assert!(size_of::<Magazine>() == 64 + 4 * MAGAZINE_LEN);
 
 /// The mbufs that a magazine may name: one pool's.
@@ -178,6 +182,37 @@ impl Magazine {
             }
         }
         given
+    }
+
+    /// The sweep's step for a magazine of the dead: all that is listed is free again, then it is nobody's. Returns how many
+    /// entries were on their way out, hence not tagged so; `None` if the magazine changed its owner meanwhile.
+    ///
+    /// What carries another's tag is not touched: no step of ours leaves such an entry, and `take` drops it.
+    pub(crate) fn free_of(
+        &self,
+        dead: Owner,
+        range: Range<'_>,
+        is_dead: impl Fn(Holder) -> bool,
+    ) -> Option<u32> {
+        let mut half_taken = 0;
+        for meta in self.entries().filter_map(|index| range.meta(index)) {
+            if is_dead(meta.holder()) {
+                meta.tag_pool();
+                half_taken += 1;
+            }
+        }
+        // Release: as in `release`. By compare-and-swap: an owner word that was scribbled upon is not followed.
+        self.head
+            .0
+            .owner
+            .compare_exchange(
+                dead.bits(),
+                Owner::NONE.bits(),
+                release("owner"),
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        Some(half_taken)
     }
 
     #[inline]
@@ -351,6 +386,32 @@ impl<'m> Rack<'m> {
             word.fetch_or(hints, Ordering::Relaxed);
         }
         held.magazine.release();
+    }
+
+    /// Gives the magazines of the dead back, as `free_of` says; returns how many, and how many entries they list.
+    pub(crate) fn free_of(
+        &self,
+        owns: impl Fn(Owner) -> bool,
+        range: Range<'_>,
+        is_dead: impl Fn(Holder) -> bool + Copy,
+    ) -> (u32, u32) {
+        let (mut magazines, mut entries) = (0, 0);
+        for (number, magazine) in self.magazines.iter().enumerate() {
+            let owner = magazine.owner();
+            if !owns(owner) {
+                continue;
+            }
+            // Before it is free, as in `release`.
+            if let Some((word, bits)) = self.hint(number) {
+                word.fetch_or(bits, Ordering::Relaxed);
+            }
+            let listed = u32::try_from(magazine.count()).unwrap_or(u32::MAX);
+            if magazine.free_of(owner, range, is_dead).is_some() {
+                magazines += 1;
+                entries += listed;
+            }
+        }
+        (magazines, entries)
     }
 
     /// The word and both bits of a magazine.

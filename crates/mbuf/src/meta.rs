@@ -55,7 +55,7 @@ const _: () = assert!(size_of::<Meta>() == 64 && align_of::<Meta>() == 64);
 /// In the flags: the mbuf was made a bare index and is nobody's `Mbuf`; only such a one can be adopted.
 pub(crate) const IN_TRANSIT: u64 = 1 << 63;
 
-/// In the flags of a packet's head: it was sent and not yet received, and is nobody's `Mbuf`; only such a one is received.
+/// In the flags: the segment was sent and not yet received, and is nobody's `Mbuf`; only such a one is received.
 /// Another bit than [`IN_TRANSIT`], so that the sender cannot adopt what it has sent.
 pub(crate) const IN_RING: u64 = 1 << 62;
 
@@ -163,6 +163,19 @@ impl Meta {
         // Relaxed: the step that follows (the count of a magazine, the head of a ring) is a release, and no
         // living process looks at the tag before it has acquired that.
         self.holder.store(holder.bits(), Ordering::Relaxed);
+    }
+
+    /// Tags the mbuf from the very tag that was `seen`; `false` if it is another by now.
+    pub(crate) fn tag_from(&self, seen: Holder, holder: Holder) -> bool {
+        // Relaxed: as in `tag`.
+        self.holder
+            .compare_exchange(
+                seen.bits(),
+                holder.bits(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+            .is_ok()
     }
 
     /// The last step of giving an mbuf back.

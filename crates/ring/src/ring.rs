@@ -460,6 +460,16 @@ impl<'r> Ring<'r> {
         self.parts.mbufs.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether the ends of all lanes are where they can be, as far as a look at moving ends can tell: look again before you
+    /// believe an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.parts.lanes().try_for_each(|lane| self.checked(lane))
+    }
+
     /// Shows every item that waits, in all lanes, while the ends may move: those taken or added meanwhile may be among them. An
     /// item that is not shown was taken before, and what its taker wrote before it let go of the slot is seen. For the sweep
     /// and for who checks.

@@ -336,6 +336,14 @@ impl Region {
             .filter_map(move |record| Zone::in_data(self.data.window(), entry(record)?))
     }
 
+    /// The number of the first zone record that is announced and describes no zone: something scribbled over it.
+    pub fn damaged_zone(&self) -> Option<usize> {
+        let read =
+            |record: &table::ZoneRecord| record.read(ZONES_START as u64, self.facts.data_len);
+        let mut records = self.control().zones.iter();
+        records.position(|record| record.is_ready() && read(record).is_none())
+    }
+
     /// Bytes that no zone has.
     pub fn free(&self) -> u64 {
         table::free(

@@ -81,7 +81,7 @@ impl ZoneRecord {
     }
 
     /// Whether the record is announced, sound or not.
-    fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         // Acquire: as in `read`.
         self.state.load(Ordering::Acquire) == READY
     }

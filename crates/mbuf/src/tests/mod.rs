@@ -23,6 +23,8 @@ mod model;
 #[cfg(not(miri))]
 mod pools;
 #[cfg(not(miri))]
+mod sweep;
+#[cfg(not(miri))]
 mod threads;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,348 @@
+//! After a death: every buffer that the dead held is given back, while all others run.
+//!
+//! ```text
+//! 1. choose    dead slots -> SWEEPING            eal: `Region::claim_dead`
+//! 2. queues    half-done gives and takes of device queues are undone
+//! 3. lanes     rings that nobody living consumes are emptied
+//! 4. magazines of the dead: what is listed is free, then the magazine is
+//! 5. note      what is listed in any ring is not in a dead one's hands
+//! 6. scan      what carries a dead one's tag and was not noted is free
+//! 7. free      slots -> FREE
+//! ```
+//!
+//! | word               | written by                                                        |
+//! |--------------------|-------------------------------------------------------------------|
+//! | state of a slot    | the primary                                                       |
+//! | tags of the dead   | this sweep, and a living consumer that takes from a ring          |
+//! | magazines of the dead | this sweep                                                     |
+//! | heads of rings that nobody consumes | this sweep, which has claimed that end           |
+//!
+//! All dead slots are swept as one set, phase by phase. The order is what makes it right; `docs/protocol.md`, section 4, says why,
+//! and the crash model runs this code with each phase left out or moved. Two things differ from what is said there. Lanes are
+//! found by their consumer, who is dead or nobody, not by slots: so slots that are FREE need not be swept with the rest, and a
+//! newcomer finds a slot at once. And *all* rings are noted: a slot's number changes hands, and with it the tags of what a
+//! former occupant left in a ring.
+//!
+//! **If a process dies:** the sweeper, anywhere: its slot is dead like any other, slots that it claimed stay SWEEPING, and
+//! the next primary starts again at 1 with all of them as one set. Every step can be repeated: what was given back is tagged
+//! `POOL`, what the sweeper had in hand carries its tag.
+
+use std::fmt;
+
+use eal::holder::{Holder, HolderKind};
+use eal::process::SlotSet;
+use eal::region::{DeadSlots, Region};
+use eal::{SlotId, SlotState};
+use ring::Ring;
+
+use crate::SEGMENTS_MAX;
+use crate::burst::Burst;
+use crate::frames::Orphaned;
+use crate::handoff::MbufConsumer;
+use crate::index::MbufIndex;
+use crate::lcore::Lcore;
+use crate::pool::Pool;
+
+/// Mbufs given back at a time by the scan.
+const BATCH: usize = 32;
+
+/// Bursts that emptying a ring may take beyond what waits there when it begins.
+const MORE_BURSTS: usize = 2;
+
+/// A step of the sweep, between choosing the slots and giving them back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Undo what was half done with device queues.
+    Queues,
+    /// Empty the rings that nobody living consumes.
+    Lanes,
+    /// Give the magazines of the dead back.
+    Magazines,
+    /// Note what lies in rings.
+    Note,
+    /// Free what the dead had in hand.
+    Scan,
+}
+
+/// The phases in the order that is right.
+pub const PHASES: [Phase; 5] = [
+    Phase::Queues,
+    Phase::Lanes,
+    Phase::Magazines,
+    Phase::Note,
+    Phase::Scan,
+];
+
+/// What a sweep gave back, by the place where it was found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The slots that were swept.
+    pub slots: SlotSet,
+    /// Mbufs that the dead had in hand.
+    pub in_hand: u32,
+    /// Mbufs that lay in their magazines.
+    pub magazines: u32,
+    /// Packets in rings that they consumed, or that nobody did.
+    pub rings: u32,
+    /// Frames that were half given to a device queue, or half taken from one.
+    pub queues: u32,
+    /// Mbufs whose tag changed under the sweep: somebody scribbles.
+    pub corrupt: u32,
+    /// FREE slots whose tag some mbuf carries that lies nowhere: to be swept too.
+    pub strays: SlotSet,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            slots,
+            in_hand,
+            magazines,
+            rings,
+            queues,
+            ..
+        } = self;
+        write!(
+            f,
+            "slots {slots}: {in_hand} buffers in hand, {magazines} in magazines, {rings} in rings, {queues} in queues"
+        )?;
+        if self.corrupt > 0 {
+            write!(
+                f,
+                ", {} changed under the sweep and left alone",
+                self.corrupt
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Sweeps after all that are dead, as one set, and after the FREE slots of `also`; `None` if there are none. For the primary,
+/// on a thread that does nothing else with `lcore`, whose process must hold the group's lock.
+///
+/// # Errors
+///
+/// [`eal::Error::NotPrimary`].
+pub fn sweep(
+    region: &'static Region,
+    lcore: &Lcore,
+    also: SlotSet,
+    queues: &[&dyn Orphaned],
+) -> Result<Option<Report>, eal::Error> {
+    let dead = region.claim_dead(also)?;
+    if dead.is_empty() {
+        dead.finish();
+        return Ok(None);
+    }
+    Ok(Some(sweep_phases(region, lcore, dead, queues, &PHASES)))
+}
+
+/// A sweep of chosen slots in a chosen order of phases: for the model, which shows that no other order will do.
+#[doc(hidden)]
+pub fn sweep_phases(
+    region: &'static Region,
+    lcore: &Lcore,
+    dead: DeadSlots<'_>,
+    queues: &[&dyn Orphaned],
+    phases: &[Phase],
+) -> Report {
+    let mut sweep = Sweep {
+        region,
+        lcore,
+        report: Report {
+            slots: dead.slots(),
+            ..Report::default()
+        },
+        dead,
+        queues,
+        rings: Ring::all(region).filter(Ring::carries_mbufs).collect(),
+        pools: Pool::all(region).map(Noted::new).collect(),
+    };
+    for phase in phases {
+        sweep.run(*phase);
+    }
+    // Nothing stays with a thread that sleeps until the next death.
+    lcore.give_magazines_back();
+    sweep.dead.finish();
+    sweep.report
+}
+
+/// A sweep under way.
+struct Sweep<'s> {
+    region: &'static Region,
+    lcore: &'s Lcore,
+    dead: DeadSlots<'s>,
+    queues: &'s [&'s dyn Orphaned],
+    rings: Vec<Ring<'static>>,
+    pools: Vec<Noted>,
+    report: Report,
+}
+
+/// A pool, and which of its mbufs lie in rings: private to the sweep.
+struct Noted {
+    pool: Pool,
+    bits: Vec<u64>,
+}
+
+impl Noted {
+    fn new(pool: Pool) -> Self {
+        let words = (pool.count() as usize).div_ceil(64);
+        Self {
+            pool,
+            bits: vec![0; words],
+        }
+    }
+
+    fn note(&mut self, number: u32) {
+        if let Some(word) = self.bits.get_mut(number as usize / 64) {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.bits
+            .get(number / 64)
+            .is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+impl Sweep<'_> {
+    fn run(&mut self, phase: Phase) {
+        match phase {
+            Phase::Queues => self.queues(),
+            Phase::Lanes => self.lanes(),
+            Phase::Magazines => self.magazines(),
+            Phase::Note => self.note(),
+            Phase::Scan => self.scan(),
+        }
+    }
+
+    fn queues(&mut self) {
+        for queue in self.queues {
+            self.report.queues += queue.undo(self.lcore, &self.dead);
+        }
+    }
+
+    /// Empties each ring whose consumer is dead or nobody. A successor that claims the end first finds all there, and what it
+    /// takes it tags.
+    fn lanes(&mut self) {
+        for ring in &self.rings {
+            let owner = ring.consumer_owner();
+            if self.region.owner_alive(owner) || (owner == eal::Owner::NONE && ring.len() == 0) {
+                continue;
+            }
+            // Taken by a successor meanwhile, or damaged: then what lies there is noted below.
+            let Ok(end) = ring.drain(self.lcore.owner()) else {
+                continue;
+            };
+            let mut end = MbufConsumer::new(end);
+            // As many as there are now: a busy producer that has not seen yet that the ring is closed must not hold us up.
+            let bursts = end.len().div_ceil(crate::BURST_MAX) * ring.lanes() as usize + MORE_BURSTS;
+            let mut burst = Burst::new(self.lcore);
+            for _ in 0..bursts {
+                let done = end.dequeue_burst(self.lcore, &mut burst);
+                self.report.rings += u32::try_from(done.count).unwrap_or(u32::MAX);
+                burst.clear();
+                if done.left == 0 && end.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn magazines(&mut self) {
+        let Self { dead, pools, .. } = self;
+        let is_dead = |holder: Holder| held_by(holder).is_some_and(|slot| dead.contains(slot));
+        for Noted { pool, .. } in pools {
+            let (_, entries) = pool
+                .rack()
+                .free_of(|owner| dead.owns(owner), pool.range(), is_dead);
+            self.report.magazines += entries;
+        }
+    }
+
+    /// Notes what lies in rings, chains walked, and what a device has handed back.
+    fn note(&mut self) {
+        let Self {
+            rings,
+            pools,
+            queues,
+            ..
+        } = self;
+        for ring in rings {
+            ring.walk(|item| note_chain(pools, MbufIndex::from_bits(item)));
+        }
+        for queue in *queues {
+            queue.walk(&mut |index| note_chain(pools, index));
+        }
+    }
+
+    /// Frees what carries a dead one's tag and was not noted.
+    fn scan(&mut self) {
+        let Self {
+            dead,
+            pools,
+            lcore,
+            report,
+            region,
+            ..
+        } = self;
+        for noted in pools.iter() {
+            let range = noted.pool.range();
+            let mut batch = Vec::with_capacity(BATCH);
+            for (number, meta) in range.metas.iter().enumerate() {
+                // Read once: the tag that is judged is the one that is swapped.
+                let tag = meta.holder();
+                let Some(slot) = held_by(tag) else { continue };
+                if noted.has(number) {
+                    continue;
+                }
+                if !dead.contains(slot) {
+                    if region.slots()[slot.index()].state().0 == SlotState::Free {
+                        report.strays.insert(slot);
+                    }
+                    continue;
+                }
+                if !meta.tag_from(tag, lcore.holder()) {
+                    report.corrupt += 1;
+                    continue;
+                }
+                report.in_hand += 1;
+                // In range: a pool has at most 2^24 mbufs.
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                batch.push(MbufIndex::new(noted.pool.id(), number).bits());
+                if batch.len() == BATCH {
+                    lcore.give_back(&noted.pool, &batch);
+                    batch.clear();
+                }
+            }
+            lcore.give_back(&noted.pool, &batch);
+        }
+    }
+}
+
+/// The slot that a tag names.
+fn held_by(holder: Holder) -> Option<SlotId> {
+    match holder.kind() {
+        HolderKind::Slot(slot) => Some(slot),
+        _ => None,
+    }
+}
+
+/// Notes an mbuf that lies in a ring, and its segments. Links may change under us, when a living consumer takes the packet: then
+/// more is noted than needed.
+fn note_chain(pools: &mut [Noted], head: MbufIndex) {
+    let mut next = Some(head);
+    for _ in 0..SEGMENTS_MAX {
+        let Some(index) = next else { return };
+        let Some(noted) = pools
+            .iter_mut()
+            .find(|noted| noted.pool.id() == index.pool())
+        else {
+            return;
+        };
+        noted.note(index.number());
+        next = noted.pool.next(index);
+    }
+}

@@ -1,0 +1,285 @@
+//! After a death every buffer is back. The crash model kills at every step; here whole slots die with all they hold.
+
+use std::mem::forget;
+
+use eal::process::SlotSet;
+use eal::{SlotId, SlotState};
+use ring::FanInConfig;
+
+use super::*;
+use crate::verify::verify;
+use crate::{BURST_MAX, Burst, Report, sweep};
+
+/// Dies with all that the slot holds.
+fn kill(lcore: Lcore) -> SlotId {
+    let slot = lcore.slot_id();
+    lcore.region().abandon(slot);
+    forget(lcore);
+    slot
+}
+
+/// The sweep by a slot of the primary that does nothing else.
+fn swept(pool: Pool) -> Report {
+    let sweeper = lcore(pool);
+    let report = sweep(pool.region(), &sweeper, SlotSet::EMPTY, &[]);
+    let report = report.unwrap().expect("somebody is dead");
+    assert!(
+        report.strays.is_empty() && report.corrupt == 0,
+        "{report:?}"
+    );
+    report
+}
+
+#[test]
+fn buffers_in_hand_and_in_magazines_come_back() {
+    let pool = pool(512);
+    let (living, dead) = (lcore(pool), lcore(pool));
+    let kept = living.mbuf_from(pool, b"kept").unwrap();
+    let mut burst = Burst::new(&dead);
+    assert_eq!(dead.alloc_burst(pool, &mut burst, 20), 20);
+    let mut chain = dead.mbuf_from(pool, &pattern(1, 900)).unwrap();
+    assert!(chain.segment_count() > 2);
+    chain
+        .append_segment(dead.mbuf_from(pool, b"tail").unwrap())
+        .unwrap();
+    let clone = chain.clone_ref().unwrap();
+    let in_hand = 20 + 2 * u32::try_from(chain.segment_count()).unwrap();
+    forget((chain, clone));
+    forget(burst);
+    let slot = kill(dead);
+    let report = swept(pool);
+    assert_eq!(report.slots, SlotSet::from_iter([slot]));
+    assert_eq!(
+        (report.in_hand, report.rings, report.queues),
+        (in_hand, 0, 0)
+    );
+    assert!(report.magazines > 0);
+    assert_eq!(
+        report.to_string(),
+        format!(
+            "slots {slot}: {in_hand} buffers in hand, {} in magazines, 0 in rings, 0 in queues",
+            report.magazines
+        )
+    );
+    assert_eq!(
+        pool.region().slots()[slot.index()].state().0,
+        SlotState::Free
+    );
+    assert_eq!(kept.data(), b"kept");
+    drop(kept);
+    drop(living);
+    verify(pool.region()).unwrap();
+    assert_at_rest(pool);
+    assert!(
+        sweep(pool.region(), &lcore(pool), SlotSet::EMPTY, &[])
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn what_a_dead_producer_sent_is_still_received() {
+    let pool = pool(256);
+    let (dead, living) = (lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 16, &dead, &living);
+    for number in 0..5 {
+        let packet = pattern(number, 600);
+        assert!(
+            producer
+                .enqueue(dead.mbuf_from(pool, &packet).unwrap())
+                .is_ok()
+        );
+    }
+    let slot = {
+        forget(producer);
+        kill(dead)
+    };
+    assert_eq!(swept(pool).in_hand, 0);
+    // Its place is taken by another, whose death does not take them either.
+    let successor = lcore(pool);
+    assert_eq!(successor.slot_id(), slot);
+    forget(successor.mbuf_from(pool, b"in hand"));
+    kill(successor);
+    assert_eq!(swept(pool).in_hand, 1);
+    let mut out = Burst::new(&living);
+    assert_eq!(consumer.dequeue_burst(&living, &mut out).count, 5);
+    for (number, mbuf) in out.iter().enumerate() {
+        assert_eq!(bytes(&mbuf), pattern(number, 600));
+    }
+    drop(out);
+    drop((consumer, living));
+    assert_at_rest(pool);
+}
+
+#[test]
+fn ring_of_a_dead_consumer_is_emptied_and_closed_until_its_successor_comes() {
+    let pool = pool(256);
+    let (living, dead) = (lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 16, &living, &dead);
+    let mut burst = Burst::new(&living);
+    assert_eq!(living.alloc_burst(pool, &mut burst, 10), 10);
+    assert_eq!(producer.enqueue_burst(&mut burst).count, 10);
+    // Half taken: peeked and tagged, as a kill between two steps leaves it.
+    let mut out = [0; 3];
+    assert_eq!(consumer.ring().peek_burst(&mut out), 3);
+    for index in out {
+        let meta = pool.range().meta(MbufIndex::from_bits(index)).unwrap();
+        meta.tag(dead.holder());
+    }
+    forget(consumer);
+    kill(dead);
+    assert!(!producer.is_closed(), "nobody has noticed");
+    let report = swept(pool);
+    assert_eq!((report.in_hand, report.rings), (0, 10));
+    assert!(producer.is_closed());
+    let successor = lcore(pool);
+    let ring = Ring::lookup(pool.region(), "r").unwrap();
+    let mut consumer = MbufConsumer::new(ring.consumer(successor.owner()).unwrap());
+    assert!(!producer.is_closed());
+    assert!(
+        producer
+            .enqueue(living.mbuf_from(pool, b"new").unwrap())
+            .is_ok()
+    );
+    assert_eq!(consumer.dequeue(&successor).unwrap().data(), b"new");
+    drop(burst);
+    drop((producer, consumer, living, successor));
+    assert_at_rest(pool);
+}
+
+#[test]
+fn both_ends_dead_and_every_lane_of_a_fan_in() {
+    let pool = pool(512);
+    let config = FanInConfig {
+        lanes: 8,
+        lane_size: 64,
+        limit: 512,
+    };
+    let fan_in = Ring::create_fan_in(pool.region(), "dispatch", config, None).unwrap();
+    let (one, two, reader) = (lcore(pool), lcore(pool), lcore(pool));
+    let consumer = MbufConsumer::new(fan_in.consumer(reader.owner()).unwrap());
+    for from in [&one, &two] {
+        let mut producer = MbufProducer::new(fan_in.producer(from.owner()).unwrap());
+        for _ in 0..2 {
+            let mut burst = Burst::new(from);
+            assert_eq!(from.alloc_burst(pool, &mut burst, BURST_MAX), BURST_MAX);
+            assert_eq!(producer.enqueue_burst(&mut burst).count, BURST_MAX);
+        }
+        forget(producer);
+    }
+    forget(consumer);
+    for lcore in [one, reader, two] {
+        kill(lcore);
+    }
+    let report = swept(pool);
+    assert_eq!(report.slots.len(), 3);
+    assert_eq!(report.rings, 4 * 32);
+    assert_at_rest(pool);
+}
+
+#[test]
+fn ring_of_numbers_keeps_them_for_the_successor() {
+    let pool = pool(64);
+    let region = pool.region();
+    let dead = lcore(pool);
+    let ring = Ring::create(region, "numbers", 8, None, SPSC).unwrap();
+    let consumer = ring.consumer(dead.owner()).unwrap();
+    let living = lcore(pool);
+    let mut producer = ring.producer(living.owner()).unwrap();
+    // Numbers that are indices of free mbufs: nobody may take them for such.
+    assert_eq!(producer.enqueue_burst(&[1, 2, 3]).count, 3);
+    forget(consumer);
+    kill(dead);
+    assert_eq!(swept(pool).rings, 0);
+    let mut consumer = ring.consumer(living.owner()).unwrap();
+    let mut out = [0; 8];
+    assert_eq!(consumer.dequeue_burst(&mut out).count, 3);
+    drop((consumer, producer, living));
+    assert_at_rest(pool);
+}
+
+#[test]
+fn packet_under_what_is_now_the_readers_own_tag_is_received() {
+    let pool = pool(64);
+    let (first, reader) = (lcore(pool), lcore(pool));
+    let (mut producer, consumer) = ring("r", 8, &first, &reader);
+    assert!(
+        producer
+            .enqueue(first.mbuf_from(pool, b"from before").unwrap())
+            .is_ok()
+    );
+    let slot = first.slot_id();
+    drop((producer, first));
+    let ring = Ring::lookup(pool.region(), "r").unwrap();
+    drop(consumer);
+    // The reader's successor sits where the sender sat, and another sends.
+    let reader_again = lcore(pool);
+    assert_eq!(reader_again.slot_id(), slot);
+    let sender = lcore(pool);
+    let _sends = ring.producer(sender.owner()).unwrap();
+    let mut consumer = MbufConsumer::new(ring.consumer(reader_again.owner()).unwrap());
+    assert_eq!(
+        consumer.dequeue(&reader_again).unwrap().data(),
+        b"from before"
+    );
+    assert_eq!(reader_again.counters().bad_holder.get(), 0);
+}
+
+#[test]
+fn what_a_slot_left_although_it_ended_well_is_a_stray_and_comes_back() {
+    let pool = pool(256);
+    let region = pool.region();
+    let (sweeper, careless, dead) = (lcore(pool), lcore(pool), lcore(pool));
+    forget(careless.mbuf_from(pool, b"forgotten"));
+    let slot = careless.slot_id();
+    drop(careless);
+    kill(dead);
+    let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.strays, SlotSet::from_iter([slot]));
+    let report = sweep(region, &sweeper, report.strays, &[])
+        .unwrap()
+        .unwrap();
+    assert_eq!((report.in_hand, report.strays), (1, SlotSet::EMPTY));
+    drop(sweeper);
+    assert_at_rest(pool);
+}
+
+#[test]
+fn sweeper_that_dies_is_swept_with_those_it_had_begun() {
+    let pool = pool(256);
+    let region = pool.region();
+    let (dead, sweeper) = (lcore(pool), lcore(pool));
+    forget(dead.mbuf_from(pool, b"in hand"));
+    kill(dead);
+    let begun = region.claim_dead(SlotSet::EMPTY).unwrap();
+    forget(sweeper.mbuf_from(pool, b"as if taken from a lane"));
+    drop(begun);
+    kill(sweeper);
+    let report = swept(pool);
+    assert_eq!((report.slots.len(), report.in_hand), (2, 2));
+    assert_at_rest(pool);
+}
+
+#[test]
+fn damage_is_named_and_motion_is_not_damage() {
+    let pool = pool(64);
+    let region = pool.region();
+    let lcore = lcore(pool);
+    let kept = lcore.mbuf_from(pool, b"in hand").unwrap();
+    verify(region).unwrap();
+    pool.range().metas[7].tag(Holder::from_bits(0x5555_5555));
+    let error = verify(region).unwrap_err().to_string();
+    assert!(error.contains("\"pool\" is damaged: the tag of"), "{error}");
+    assert!(error.contains("forebay clean"), "{error}");
+    pool.range().metas[7].tag_pool();
+    verify(region).unwrap();
+    drop(kept);
+    let free = pool.magazines().iter().find(|m| m.count() > 1).unwrap();
+    let twice = free.entries().next().unwrap();
+    let other = pool.magazines().iter().find(|m| m.count() == 0).unwrap();
+    assert_eq!(other.stock([twice].into_iter()), 1);
+    let error = verify(region).unwrap_err().to_string();
+    assert!(error.contains("is listed twice"), "{error}");
+}
