@@ -54,16 +54,29 @@ impl Lane<'_> {
         filled.min(self.slots.capacity())
     }
 
+    /// How far the consumer is.
+    #[inline]
+    fn head(self) -> u32 {
+        // Acquire: the consumer has done with what it took: has read the slots, which may be filled again. Pairs with the
+        // Release in `Consumer::release`.
+        self.head.load(acquire("head"))
+    }
+
+    /// How far the producer is.
+    #[inline]
+    fn tail(self) -> u32 {
+        // Acquire: the slots before this tail are filled. Pairs with the Release in `Producer::publish`.
+        self.tail.load(acquire("tail"))
+    }
+
     /// Every item between the ends, while both may move: what the consumer takes meanwhile may be among them, and what the
     /// producer adds. With ends that cannot be, all slots.
     ///
     /// What was taken before the look and is not among them, its taker has written to already (tags, above all).
     pub(crate) fn walk(self, mut item: impl FnMut(u32)) {
-        // Head first: an item that we miss was taken, and we see what its taker did before. Pairs with the Release in
-        // `Consumer::release`.
-        let head = self.head.load(acquire("head"));
-        // Acquire: the slots before this tail are filled. Pairs with the Release in `Producer::publish`.
-        let tail = self.tail.load(acquire("tail"));
+        // Head first: an item that we miss was taken, and we see what its taker did before.
+        let head = self.head();
+        let tail = self.tail();
         // Further apart than the lane is long: the slots of the first ones are others' by now.
         let count = distance(head, tail).min(self.slots.capacity());
         for back in (1..=count).rev() {
@@ -156,9 +169,7 @@ impl<'r> Producer<'r> {
     /// Looks how far the consumer is. Keeps the older look if it cannot be there.
     #[inline]
     pub(crate) fn look(&mut self) {
-        // Acquire: the consumer has read the slots that it gives back before we fill them
-        // again. Pairs with the Release in `Consumer::release`.
-        let head = self.lane.head.load(acquire("head"));
+        let head = self.lane.head();
         if distance(head, self.position) <= distance(self.head_seen, self.position) {
             self.head_seen = head;
         } else {
@@ -172,7 +183,7 @@ impl<'r> Producer<'r> {
         if count > 0 {
             self.position = self.position.wrapping_add(count);
             // Release: a consumer that sees this tail sees the slots before it. Pairs with
-            // the Acquire in `Consumer::look`.
+            // the Acquire in `Lane::tail`.
             self.lane.tail.store(self.position, release("tail"));
         }
     }
@@ -243,7 +254,7 @@ impl<'r> Consumer<'r> {
             self.peeked -= count;
             self.position = self.position.wrapping_add(count);
             // Release: we have read the slots that we give back. Pairs with the Acquire in
-            // `Producer::look`.
+            // `Lane::head`.
             self.lane.head.store(self.position, release("head"));
         }
         count
@@ -264,9 +275,7 @@ impl<'r> Consumer<'r> {
     /// Looks how far the producer is. Keeps the older look if it cannot be there.
     #[inline]
     pub(crate) fn look(&mut self) {
-        // Acquire: the slots before this tail are filled. Pairs with the Release in
-        // `Producer::publish`.
-        let tail = self.lane.tail.load(acquire("tail"));
+        let tail = self.lane.tail();
         let filled = distance(self.position, tail);
         if filled >= self.known() && filled <= self.lane.slots.capacity() {
             self.tail_seen = tail;
