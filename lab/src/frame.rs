@@ -11,6 +11,8 @@ use crate::{Error, Host, sys};
 
 /// The longest frame that is read whole.
 const FRAME_MAX: usize = 1 << 17;
+/// A VLAN tag.
+const TAG_LEN: usize = 4;
 
 /// Sends frames by an interface as they are and sees what comes in by it, VLAN tags put back where
 /// they were. What other programs send by the interface it does not see.
@@ -61,23 +63,36 @@ impl FrameSocket {
     ///
     /// If the interface is gone.
     pub fn receive(&self, wait: Duration) -> Result<Option<Vec<u8>>, Error> {
+        let mut frame = vec![0; FRAME_MAX + TAG_LEN];
+        let len = self.receive_in(&mut frame, wait)?;
+        Ok(len.map(|len| {
+            frame.truncate(len);
+            frame
+        }))
+    }
+
+    /// The same into a buffer of the caller's, for those who want many frames; says how long it is.
+    /// What `frame` has no room for is cut off.
+    ///
+    /// # Errors
+    ///
+    /// If the interface is gone.
+    pub fn receive_in(&self, frame: &mut [u8], wait: Duration) -> Result<Option<usize>, Error> {
         let failed = |source| Error::Traffic {
             what: "receive a frame".into(),
             source,
         };
         let until = Instant::now() + wait;
-        let mut frame = vec![0; FRAME_MAX];
+        let room = frame.len().saturating_sub(TAG_LEN);
         loop {
-            match sys::receive_frame(self.socket.as_fd(), &mut frame) {
-                Ok((len, tag)) => {
-                    frame.truncate(len);
-                    if let Some((protocol, control)) = tag {
-                        let [a, b] = protocol.to_be_bytes();
-                        let [c, d] = control.to_be_bytes();
-                        let at = len.min(12);
-                        frame.splice(at..at, [a, b, c, d]);
-                    }
-                    return Ok(Some(frame));
+            match sys::receive_frame(self.socket.as_fd(), &mut frame[..room]) {
+                Ok((len, None)) => return Ok(Some(len)),
+                Ok((len, Some((protocol, control)))) => {
+                    let at = len.min(12);
+                    frame.copy_within(at..len, at + TAG_LEN);
+                    frame[at..at + 2].copy_from_slice(&protocol.to_be_bytes());
+                    frame[at + 2..at + TAG_LEN].copy_from_slice(&control.to_be_bytes());
+                    return Ok(Some(len + TAG_LEN));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(failed(error)),

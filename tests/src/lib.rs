@@ -7,6 +7,7 @@
 //! | [`Process`] | one started program: what it prints, how it ends                            |
 //! | [`Leftovers`] | what programs could leave behind on the machine, before and after         |
 //! | [`capture`] | pcap and pcapng files, written and read by hand                             |
+//! | [`storm`]   | processes killed at random, and what becomes of the others                  |
 //!
 //! Everything that waits has a deadline, and everything that is started is ended by `Drop`.
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ pub mod frame;
 mod group;
 mod leftovers;
 mod process;
+pub mod storm;
 mod world;
 
 use std::env;
@@ -38,17 +40,18 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// If it was not built.
 pub fn program(name: &str) -> PathBuf {
+    // A program lies among the others; a test one folder further down.
     let beside = || {
-        env::current_exe()
-            .ok()?
-            .parent()?
-            .parent()
+        let own = env::current_exe().ok()?;
+        let mut folders = own.ancestors().skip(1).take(2);
+        folders
+            .find(|folder| folder.join(name).exists())
             .map(PathBuf::from)
     };
     let folder = env::var_os("FOREBAY_BIN_DIR")
         .map(PathBuf::from)
         .or_else(beside);
-    let path = folder.expect("a running test has a path").join(name);
+    let path = folder.unwrap_or_default().join(name);
     assert!(
         path.exists(),
         "{} is missing; run this with `cargo xtask programs`",

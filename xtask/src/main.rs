@@ -58,6 +58,24 @@ enum Chore {
         /// Run only tests with this in their name
         filter: Option<String>,
     },
+    /// Real processes under load, killed at random, and every buffer counted at the end
+    Storm {
+        /// How long they are killed
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
+        /// Whom and when: the seed of another storm repeats it [default: another one each time]
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+        /// One process at a time instead, killed inside each kind of ring operation
+        #[arg(long, conflicts_with_all = ["seconds", "queues"])]
+        rings: bool,
+        /// With --rings: so often inside each kind
+        #[arg(long, value_name = "N", default_value_t = 400, requires = "rings")]
+        kills: u32,
+        /// Who reads the ports: server, each, or both for half the time each
+        #[arg(long, value_name = "WHO", default_value = "both")]
+        queues: String,
+    },
     /// `ring` and `mbuf` in every interleaving that loom finds
     Loom,
     /// The crates with `unsafe`, interpreted by Miri on plain memory
@@ -86,6 +104,14 @@ fn main() -> ExitCode {
         Chore::Unit { filter } => plan.unit(filter.as_deref()),
         Chore::Programs { filter } => plan.programs(filter.as_deref()),
         Chore::Net { filter } => plan.net(filter.as_deref()),
+        Chore::Storm {
+            seconds,
+            seed,
+            rings: false,
+            queues,
+            ..
+        } => plan.storm(seconds, seed, &queues),
+        Chore::Storm { seed, kills, .. } => plan.storm_of_rings(kills, seed),
         Chore::Loom => plan.loom(),
         Chore::Miri => plan.miri(),
     }

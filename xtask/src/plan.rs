@@ -13,6 +13,10 @@ use crate::workspace::{Workspace, cargo};
 /// Program tests that want real root; `net` runs them, `programs` the others.
 const NET_TESTS: &str = "net";
 
+/// How long, and how often inside each kind of ring operation, `test` kills processes.
+const STORM_SECONDS: u64 = 20;
+const STORM_KILLS: u32 = 10;
+
 /// Crates that loom explores.
 const LOOM_CRATES: &[&str] = &["forebay-ring", "forebay-mbuf"];
 
@@ -51,6 +55,8 @@ impl<'a> Plan<'a> {
         self.unit(None);
         self.programs(None);
         self.net(None);
+        self.storm(STORM_SECONDS, None, "both");
+        self.storm_of_rings(STORM_KILLS, None);
         self.loom();
         self.miri();
     }
@@ -130,6 +136,47 @@ impl<'a> Plan<'a> {
         self.program_environment(&mut tests);
         tests.arg("--").args(filter).arg("--test-threads=1");
         self.tests("tests as root", tests);
+    }
+
+    /// Kills processes of a pipeline for so long.
+    pub(crate) fn storm(&mut self, seconds: u64, seed: Option<u64>, queues: &str) {
+        let seconds = seconds.to_string();
+        let args = ["pipeline", "--seconds", &seconds, "--queues", queues];
+        self.run_storm("storm", &args, seed);
+    }
+
+    /// Kills processes inside each kind of ring operation, so often.
+    pub(crate) fn storm_of_rings(&mut self, kills: u32, seed: Option<u64>) {
+        self.run_storm(
+            "storm of rings",
+            &["rings", "--kills", &kills.to_string()],
+            seed,
+        );
+    }
+
+    fn run_storm(&mut self, name: &str, args: &[&str], seed: Option<u64>) {
+        let release = self.cargo(&[
+            "build",
+            "--release",
+            "-p",
+            "forebay-tools",
+            "-p",
+            "forebay-tests",
+            "--bins",
+        ]);
+        if !self.built("storm, release", release) {
+            return;
+        }
+        let folder = self.workspace.target_dir.join("release");
+        let mut storm = Command::new(folder.join("forebay-storm"));
+        storm
+            .args(args)
+            .args(seed.map(|seed| format!("--seed={seed}")));
+        storm
+            .arg("--out")
+            .arg(self.workspace.target_dir.join("storm"));
+        storm.env("FOREBAY_BIN_DIR", folder);
+        self.tests(name, storm);
     }
 
     pub(crate) fn loom(&mut self) {

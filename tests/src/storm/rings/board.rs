@@ -1,0 +1,193 @@
+//! What workers tell the storm, in a zone of the group: it stays when they are killed.
+//!
+//! ```text
+//! line 0          | order |
+//! line 2i, 2i+1   | side inside operations published series | ... next+gaps twice damaged |     of instance i
+//! ```
+//!
+//! | part                                  | written by                       |
+//! |---------------------------------------|----------------------------------|
+//! | order                                 | the storm                        |
+//! | side, inside, operations, published, series | the instance                     |
+//! | next and gaps, twice, damaged         | the consumer that is there       |
+//!
+//! **If a process dies:** each word stands for itself; `next` and `gaps` are one word, so that they are both of before or both
+//! of after a packet.
+
+use forebay::eal::sync::{AtomicU64, Ordering};
+use forebay::eal::{Region, ZoneKind};
+
+use super::kind::Side;
+
+/// Name of the zone.
+const BOARD: &str = "storm_board";
+/// Workers of one kind, one after the other.
+const INSTANCES_MAX: usize = 16 * 1024;
+/// Words of an instance: two cache lines, by their writers.
+const WORDS: usize = 16;
+
+const SIDE: usize = 0;
+const INSIDE: usize = 1;
+const OPERATIONS: usize = 2;
+const PUBLISHED: usize = 3;
+const SERIES: usize = 4;
+const PROGRESS: usize = 8;
+const TWICE: usize = 9;
+const DAMAGED: usize = 10;
+
+/// Bits of the gaps in the word of the progress.
+const GAP_BITS: u32 = 24;
+
+/// Orders to the workers.
+pub(super) const PRODUCERS_STOP: u64 = 1;
+pub(super) const ALL_STOP: u64 = 2;
+
+/// The zone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Board<'r> {
+    words: &'r [AtomicU64],
+}
+
+/// All that is known of a producer.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) side: Side,
+    pub(super) published: u64,
+    /// The number that is expected next.
+    pub(super) next: u64,
+    /// Numbers that were passed over.
+    pub(super) gaps: u64,
+    pub(super) twice: u64,
+    pub(super) damaged: u64,
+}
+
+impl<'r> Board<'r> {
+    pub(super) fn create(region: &'r Region) -> anyhow::Result<Self> {
+        let len = (INSTANCES_MAX + 1) * WORDS * size_of::<u64>();
+        region.reserve(ZoneKind::Plain, BOARD, len, 64, None)?;
+        Self::lookup(region)
+    }
+
+    pub(super) fn lookup(region: &'r Region) -> anyhow::Result<Self> {
+        let zone = region.lookup(ZoneKind::Plain, BOARD)?;
+        let words = zone.slice(0, (INSTANCES_MAX + 1) * WORDS)?;
+        Ok(Self { words })
+    }
+
+    /// A word of an instance. One that a damaged packet names may not exist: that is the order's line then, unused words.
+    fn word(&self, instance: u32, word: usize) -> &'r AtomicU64 {
+        let instance = usize::try_from(instance).unwrap_or(0);
+        let instance = if instance <= INSTANCES_MAX {
+            instance
+        } else {
+            0
+        };
+        &self.words[instance * WORDS + word]
+    }
+
+    fn get(&self, instance: u32, word: usize) -> u64 {
+        // Relaxed, here and below, where nothing else is said: numbers that stand for themselves.
+        self.word(instance, word).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tell(&self, order: u64) {
+        self.words[0].store(order, Ordering::Relaxed);
+    }
+
+    pub(super) fn order(&self) -> u64 {
+        self.words[0].load(Ordering::Relaxed)
+    }
+
+    /// An instance introduces itself.
+    pub(super) fn introduce(&self, instance: u32, side: Side) {
+        let side = if side == Side::Consumer { 2 } else { 1 };
+        self.word(instance, SIDE).store(side, Ordering::Relaxed);
+    }
+
+    pub(super) fn side(&self, instance: u32) -> Side {
+        match self.get(instance, SIDE) {
+            2 => Side::Consumer,
+            _ => Side::Producer,
+        }
+    }
+
+    /// Says that the operation begins. Nothing is moved across: a kill is to be told inside or outside to the instruction.
+    #[inline]
+    pub(super) fn enter(&self, instance: u32) {
+        self.word(instance, INSIDE).store(1, Ordering::SeqCst);
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Says that it is over, and counts what it published.
+    #[inline]
+    pub(super) fn leave(&self, instance: u32, published: u64) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.word(instance, INSIDE).store(0, Ordering::SeqCst);
+        let add = |word, n| {
+            let word = self.word(instance, word);
+            word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        };
+        add(PUBLISHED, published);
+        add(OPERATIONS, 1);
+    }
+
+    /// Says that one operation follows the other from here on.
+    pub(super) fn begin_series(&self, instance: u32) {
+        self.word(instance, SERIES).store(1, Ordering::SeqCst);
+    }
+
+    /// Says that something else is done.
+    pub(super) fn end_series(&self, instance: u32) {
+        self.word(instance, SERIES).store(0, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_in_series(&self, instance: u32) -> bool {
+        self.get(instance, SERIES) == 1
+    }
+
+    pub(super) fn is_inside(&self, instance: u32) -> bool {
+        self.get(instance, INSIDE) == 1
+    }
+
+    pub(super) fn operations(&self, instance: u32) -> u64 {
+        self.get(instance, OPERATIONS)
+    }
+
+    /// A packet arrived. For the consumer.
+    #[inline]
+    pub(super) fn note(&self, producer: u32, number: u64) {
+        let word = self.word(producer, PROGRESS);
+        let (next, gaps) = split(word.load(Ordering::Relaxed));
+        if number < next {
+            self.count(producer, TWICE);
+            return;
+        }
+        let gaps = gaps + (number - next);
+        word.store((number + 1) << GAP_BITS | gaps, Ordering::Relaxed);
+    }
+
+    /// A packet arrived that was not as it was sent. For the consumer.
+    pub(super) fn note_damaged(&self, producer: u32) {
+        self.count(producer, DAMAGED);
+    }
+
+    fn count(&self, instance: u32, word: usize) {
+        self.word(instance, word).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, instance: u32) -> Record {
+        let (next, gaps) = split(self.get(instance, PROGRESS));
+        Record {
+            side: self.side(instance),
+            published: self.get(instance, PUBLISHED),
+            next,
+            gaps,
+            twice: self.get(instance, TWICE),
+            damaged: self.get(instance, DAMAGED),
+        }
+    }
+}
+
+fn split(progress: u64) -> (u64, u64) {
+    (progress >> GAP_BITS, progress & ((1 << GAP_BITS) - 1))
+}
