@@ -19,13 +19,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use crate::args::EalArgs;
-use crate::control::{Control, Handed, Server};
+use crate::control::{Bell, Control, Deaths, Handed, Thread};
 use crate::core::{LcoreId, LcoreMap, available_cpus};
 use crate::error::Error;
 use crate::launch::{LcoreHandle, Lcores};
@@ -44,10 +44,15 @@ pub struct Eal {
     args: EalArgs,
     region: &'static Region,
     lcores: Lcores,
+    joined: Joined,
     control: Control,
-    /// The primary's, until it leaves.
-    server: Mutex<Option<Server>>,
+    /// What keeps the control socket, until this process leaves. None in private memory.
+    thread: Mutex<Option<Thread>>,
+    /// Rung when another process of the group dies or leaves.
+    bell: Arc<Bell>,
     left: AtomicBool,
+    /// Of this process: a forked child leaves nothing.
+    pid: u32,
 }
 
 impl Eal {
@@ -71,33 +76,48 @@ impl Eal {
         let main = args.main_lcore.or(map.first()).unwrap_or(LcoreId(0));
         let lcores = Lcores::new(map, main)?;
         info!("{described}");
-        let region = join(&args)?;
-        // In private memory there is no directory and nobody else.
-        let (control, server) = match region.directory() {
-            None => (Control::alone(), None),
-            Some(directory) if region.is_primary() => match Control::serve(directory.path()) {
-                Ok((control, server)) => (control, Some(server)),
-                Err(error) => {
-                    // The error that is told is the first one.
-                    let _ = region.leave();
-                    return Err(error);
-                }
-            },
-            Some(directory) => (Control::ask(directory.path(), &args.prefix)?, None),
-        };
+        let (region, joined) = join(&args)?;
+        let region: &'static Region = Box::leak(Box::new(region));
+        let bell = Arc::new(Bell::default());
+        let started = connect(&args.prefix, (region, joined), &bell);
+        let (control, thread) = started.inspect_err(|_| {
+            // The error that is told is the first one.
+            let _ = region.leave();
+        })?;
         Ok(Self {
             args,
-            region: Box::leak(Box::new(region)),
+            region,
             lcores,
+            joined,
             control,
-            server: Mutex::new(server),
+            thread: Mutex::new(thread),
+            bell,
             left: AtomicBool::new(false),
+            pid: std::process::id(),
         })
     }
 
     /// The role of this process: primary or secondary.
     pub fn proc_type(&self) -> ProcType {
         self.region.proc_type()
+    }
+
+    /// How this process came by its region: it made it, took it over from a dead primary, or joined.
+    pub fn joined(&self) -> Joined {
+        self.joined
+    }
+
+    /// Whether another process of the group lives.
+    pub fn has_others(&self) -> bool {
+        self.region.has_others()
+    }
+
+    /// What waits for other processes to die; each call gives one that hears of all from now on.
+    ///
+    /// The primary hears of the members' deaths, a secondary of the primary's going and coming. Who
+    /// is dead, [`Region::dead_slots`] says.
+    pub fn deaths(&self) -> Deaths {
+        Deaths::of(&self.bell)
     }
 
     /// The memory that the group shares. It stays mapped until the process ends.
@@ -131,7 +151,12 @@ impl Eal {
     ///
     /// [`Error::NoSlot`] when all are taken.
     pub fn claim_slot(&self, name: &str) -> Result<Slot, Error> {
-        Slot::claim(self.region, name)
+        let slot = Slot::claim(self.region, name)?;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = &*thread {
+            thread.tell_slots();
+        }
+        Ok(slot)
     }
 
     /// Runs `f` on a thread of its own, kept on the cpus of `lcore`: DPDK's
@@ -183,6 +208,7 @@ impl Eal {
     }
 
     /// What the primary has published under `key`, with descriptors of our own; `None` if nothing.
+    /// [`Control`] has more: what is kept for the time without a primary, and what is taken over.
     ///
     /// # Errors
     ///
@@ -203,17 +229,18 @@ impl Eal {
 
     /// What `cleanup` and dropping do. The second time nothing: the place may be another's by then.
     fn leave(&self) -> Result<(), Error> {
-        if self.left.swap(true, Ordering::Relaxed) {
+        // A forked child finds a copy of this in its memory, and has joined nothing.
+        if self.left.swap(true, Ordering::Relaxed) || self.pid != std::process::id() {
             return Ok(());
         }
-        let server = self
-            .server
+        let thread = self
+            .thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        self.control.clear();
         // The socket goes before the lock does: afterwards its place is the next primary's.
-        let stopped = server.map_or(Ok(()), |mut server| server.stop());
+        let stopped = thread.map_or(Ok(()), |mut thread| thread.stop());
+        self.control.clear();
         self.region.leave()?;
         stopped
     }
@@ -226,11 +253,29 @@ impl Drop for Eal {
     }
 }
 
+/// Serves the control socket, or joins who does.
+fn connect(
+    prefix: &str,
+    (region, joined): (&'static Region, Joined),
+    bell: &Arc<Bell>,
+) -> Result<(Control, Option<Thread>), Error> {
+    // In private memory there is no directory and nobody else.
+    let Some(directory) = region.directory() else {
+        return Ok((Control::alone(region, Arc::clone(bell)), None));
+    };
+    let (control, thread) = if region.is_primary() {
+        Control::serve(directory.path(), (region, joined), Arc::clone(bell))
+    } else {
+        Control::ask(directory.path(), prefix, region, Arc::clone(bell))
+    }?;
+    Ok((control, Some(thread)))
+}
+
 /// Gets the region in the role that the arguments ask for.
-fn join(args: &EalArgs) -> Result<Region, Error> {
+fn join(args: &EalArgs) -> Result<(Region, Joined), Error> {
     let data_len = usize::try_from(args.memory_bytes()).unwrap_or(usize::MAX);
     if args.in_memory {
-        return Region::anonymous(data_len);
+        return Ok((Region::anonymous(data_len)?, Joined::Created));
     }
     let wait = Duration::from_secs(args.wait_seconds.into());
     let mut config = RegionConfig {
@@ -269,5 +314,5 @@ fn join(args: &EalArgs) -> Result<Region, Error> {
         Joined::Adopted => info!("primary of the group in {place}, as it was left by the last one"),
         Joined::Attached => info!("secondary of the group in {place}: {mb} MB on {backing}"),
     }
-    Ok(region)
+    Ok((region, joined))
 }

@@ -155,12 +155,14 @@ pub enum Error {
         role: ProcType,
     },
     /// A second primary.
-    #[error("the group {prefix:?} has a primary already{}; stop that one first, or take another --file-prefix", named(primary.as_ref()))]
+    #[error("{}", second(prefix, primary.as_ref(), child.as_ref()))]
     SecondPrimary {
         /// The group.
         prefix: String,
         /// The first, as it calls itself.
         primary: Option<Living>,
+        /// If that is dead: the process that it forked, which keeps its lock.
+        child: Option<Living>,
     },
     /// A group that is not there.
     #[error("no group {prefix:?} is running; start its primary first, with --file-prefix={prefix}")]
@@ -361,6 +363,14 @@ pub enum Error {
         /// How many there may be.
         max: usize,
     },
+    /// More keys than a secondary keeps.
+    #[error("{key:?} would be key {} that this process keeps; it keeps {max}: use fewer ports or queues", max + 1)]
+    TooManyKept {
+        /// The key.
+        key: String,
+        /// How many there may be.
+        max: usize,
+    },
     /// A descriptor could not be duplicated.
     #[error("cannot duplicate the descriptors of {key:?}: {source}; raise `ulimit -n`")]
     Duplicate {
@@ -462,6 +472,21 @@ pub struct Layout {
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{:016x}", self.version, self.hash)
+    }
+}
+
+/// Who keeps a process from being the primary.
+fn second(prefix: &str, primary: Option<&Living>, child: Option<&Living>) -> String {
+    match (primary, child) {
+        (Some(primary), Some(child)) => format!(
+            "the primary of the group {prefix:?}, process {} ({}), is dead, but process {} ({}), which it forked, \
+             keeps its lock; end that one with `kill {}`",
+            primary.pid, primary.name, child.pid, child.name, child.pid
+        ),
+        _ => format!(
+            "the group {prefix:?} has a primary already{}; stop that one first, or take another --file-prefix",
+            named(primary)
+        ),
     }
 }
 

@@ -36,6 +36,7 @@ pub mod eal;
 pub mod error;
 pub mod holder;
 pub mod hugepage;
+mod keeper;
 pub mod launch;
 pub mod layout;
 mod lock;
@@ -56,6 +57,7 @@ pub mod zone;
 
 pub use self::core::{LCORES_MAX, LcoreId, LcoreMap};
 pub use args::{ArgsError, EalArgs, HugeChoice, LogLevel, nearest};
+pub use control::Deaths;
 pub use counters::Counter;
 pub use directory::Directory;
 pub use eal::Eal;
@@ -65,4 +67,6 @@ pub use hugepage::Backing;
 pub use launch::LcoreHandle;
 pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotSet, SlotState};
 pub use region::{DeadSlots, Joined, Observer, Region, RegionConfig, RegionInfo};
+#[doc(hidden)]
+pub use sys::child;
 pub use zone::{Shared, Zone, ZoneError, ZoneKind, ZoneName};

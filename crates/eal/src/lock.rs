@@ -12,6 +12,10 @@
 //! A process has one such descriptor for all its bytes, and a lock does not keep out its own descriptor: `Places` knows which
 //! slots are ours. Tools that only look take no lock.
 //!
+//! A forked child shares the description, and would keep the bytes of its dead parent. So in a child that comes of `fork(3)` the
+//! descriptor leads elsewhere, and a child never takes or lets go of anything by it. One that comes of a bare `clone(2)` does keep
+//! the bytes; `keeper` finds it.
+//!
 //! **If a process dies:** that is what this is for. A released lock proves death; it does not admit anybody to the dead one's
 //! place, which is for the slot's state word to say. Killed while it creates or removes a region, a process leaves byte 65 free
 //! and the next primary starts from nothing.
@@ -26,6 +30,7 @@ use std::sync::MutexGuard;
 
 use crate::error::Error;
 use crate::process::{SLOTS_MAX, SlotId};
+use crate::sys::fork::NotForChildren;
 use crate::sys::lock::{Mode, is_locked, try_lock};
 
 const PRIMARY: Range<i64> = 0..1;
@@ -33,17 +38,29 @@ const MEMBERS: Range<i64> = 1 + SLOTS_MAX as i64..2 + SLOTS_MAX as i64;
 const ALL: Range<i64> = 0..MEMBERS.end;
 const SLOTS_AND_MEMBERS: Range<i64> = 1..MEMBERS.end;
 
+/// The byte of the primary.
+pub(crate) const PRIMARY_BYTE: i64 = PRIMARY.start;
+
 /// The byte of a slot.
+pub(crate) fn slot_byte(id: SlotId) -> i64 {
+    1 + i64::from(id.get())
+}
+
 fn byte(id: SlotId) -> Range<i64> {
-    let byte = 1 + i64::from(id.get());
+    let byte = slot_byte(id);
     byte..byte + 1
 }
 
 /// One open file description of a group's lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
+    /// Dropped before the file is closed.
+    #[allow(dead_code, reason = "kept for its destructor")]
+    not_for_children: Option<NotForChildren>,
     file: File,
     path: PathBuf,
+    /// Of this process: what a forked child finds in its copy of our memory is not its own.
+    pid: u32,
 }
 
 impl Lock {
@@ -57,7 +74,11 @@ impl Lock {
         if let Some(mode) = create {
             options.create(true).mode(mode);
         }
-        Self::opened(options.open(path), path)
+        let lock = Self::opened(options.open(path), path)?;
+        Ok(lock.map(|mut lock| {
+            lock.not_for_children = NotForChildren::new(lock.file.as_fd());
+            lock
+        }))
     }
 
     /// Opens the lock to look at it.
@@ -75,8 +96,10 @@ impl Lock {
     fn opened(outcome: io::Result<File>, path: &Path) -> Result<Option<Self>, Error> {
         match outcome {
             Ok(file) => Ok(Some(Self {
+                not_for_children: None,
                 file,
                 path: path.to_owned(),
+                pid: std::process::id(),
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::Io {
@@ -120,6 +143,9 @@ impl Lock {
 
     /// Lets go of everything.
     pub(crate) fn let_go(&self) {
+        if self.is_parents() {
+            return;
+        }
         // Letting go of what is not held succeeds, and nothing else of it can fail.
         let _ = try_lock(self.file.as_fd(), &ALL, Mode::Unlocked);
     }
@@ -151,7 +177,16 @@ impl Lock {
         is_locked(self.file.as_fd(), &byte(id)).unwrap_or(true)
     }
 
+    /// Whether this process is a forked child of the one that opened it.
+    fn is_parents(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
     fn set(&self, bytes: &Range<i64>, mode: Mode) -> Result<bool, Error> {
+        // To a child everything is taken, by its parent.
+        if self.is_parents() {
+            return Ok(false);
+        }
         try_lock(self.file.as_fd(), bytes, mode).map_err(|error| self.error(error))
     }
 

@@ -1,6 +1,8 @@
 //! Every system call of this crate, each in a safe function.
 
+pub mod child;
 pub(crate) mod control;
+pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod user;

@@ -1,22 +1,25 @@
-//! The other end: asks the primary for a key, for two seconds at most.
+//! The other end: asks the primary for a key, for two seconds at most, and keeps what it is told
+//! to for the time when there is no primary.
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
-};
 
-use super::frame::{FRAME_LEN, Frame, Kind};
+use super::body::Found;
+use super::frame::{Frame, Kind, MESSAGE_MAX};
+use super::kept::{Copy, Kept, Said};
 use super::place::Place;
 use super::table::check_key;
-use super::{DESCRIPTORS_MAX, Handed, PAYLOAD_MAX, TIME_LIMIT};
+use super::wake::Wake;
+use super::wire::{self, Received, printable};
+use super::{Handed, TIME_LIMIT};
 use crate::error::Error;
+use crate::sys::control::{PeerProcess, peer, peer_process};
 
 /// How long to wait before asking again after a primary was too busy to listen.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -27,6 +30,20 @@ pub(crate) struct Client {
     place: Place,
     prefix: String,
     time_limit: Duration,
+    pub(super) kept: Kept,
+    /// Held while a key is fetched to be kept, so that a copy is never replaced by an older one.
+    /// Until when a primary that does not answer is not asked again for that.
+    fetching: Mutex<Option<Instant>>,
+    /// Of the member thread.
+    pub(super) wake: Wake,
+}
+
+/// A connection to who listens at the socket.
+#[derive(Debug)]
+pub(super) struct Primary {
+    pub(super) socket: OwnedFd,
+    /// None: the kernel does not tell.
+    pub(super) process: Option<OwnedFd>,
 }
 
 /// What became of one attempt.
@@ -34,34 +51,88 @@ enum Attempt {
     /// Try again: the primary hung up before it answered, or its queue was full.
     Again,
     /// The answer, and the descriptors that came with it.
-    Answer(Vec<u8>, Vec<OwnedFd>),
+    Answer(Received),
 }
 
 impl Client {
     /// For the group whose directory that is. Nobody needs to listen yet.
     pub(crate) fn open(dir: &Path, prefix: &str) -> Result<Self, Error> {
-        let place = Place::open(dir).map_err(|source| Error::Io {
+        let error = |source| Error::Io {
             what: "open the directory",
             path: dir.to_owned(),
             source,
-        })?;
+        };
         Ok(Self {
-            place,
+            place: Place::open(dir).map_err(error)?,
             prefix: prefix.to_owned(),
             time_limit: TIME_LIMIT,
+            kept: Kept::default(),
+            fetching: Mutex::new(None),
+            wake: Wake::new().map_err(error)?,
         })
     }
 
-    /// What the primary has published under `key`.
+    /// What the primary has published under `key`, or what is kept of it if no primary says.
     pub(crate) fn fetch(&self, key: &str) -> Result<Option<Handed>, Error> {
         check_key(key)?;
+        let silence = match self.ask(key, None) {
+            Ok(Said::Published(copy)) => return Ok(Some((copy.payload, copy.descriptors))),
+            Ok(Said::Withdrawn) => return Ok(None),
+            Ok(Said::Nothing) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match self.kept.copy(key)? {
+            Some(kept) => Ok(Some(kept)),
+            None => silence,
+        }
+    }
+
+    /// As [`fetch`](Self::fetch), and from now on a copy is kept. No primary is no error.
+    pub(crate) fn keep(&self, key: &str) -> Result<Option<Handed>, Error> {
+        self.kept.add(key)?;
+        match self.refresh(key, None) {
+            Ok(()) => {}
+            // It is fetched when there is an answer.
+            Err(Error::PrimaryGone { .. } | Error::PrimaryDeaf { .. }) => self.wake.ring(),
+            Err(error) => return Err(error),
+        }
+        self.kept.copy(key)
+    }
+
+    /// Fetches a key that is kept, unless the primary just gave no answer. `wake` ends it early if
+    /// it tells to stop.
+    pub(super) fn refresh(&self, key: &str, wake: Option<&Wake>) -> Result<(), Error> {
+        let fetching = self.fetching.lock();
+        let mut deaf_until = fetching.unwrap_or_else(PoisonError::into_inner);
+        if deaf_until.is_some_and(|until| Instant::now() < until) {
+            return Err(self.failure(key, &io::ErrorKind::TimedOut.into()));
+        }
+        // Before it is asked for: what changes meanwhile is fetched again.
+        self.kept.set_stale(key, false);
+        let said = self.ask(key, wake);
+        let is_deaf = matches!(said, Err(Error::PrimaryDeaf { .. }));
+        *deaf_until = is_deaf.then(|| Instant::now() + self.time_limit);
+        match said {
+            Ok(said) => {
+                self.kept.settle(key, said);
+                Ok(())
+            }
+            Err(error) => {
+                self.kept.set_stale(key, true);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks until there is an answer.
+    fn ask(&self, key: &str, wake: Option<&Wake>) -> Result<Said, Error> {
         let deadline = Instant::now() + self.time_limit;
         loop {
             let attempt = self
-                .ask(key, deadline)
+                .ask_once(key, deadline, wake)
                 .map_err(|error| self.failure(key, &error))?;
-            if let Attempt::Answer(bytes, descriptors) = attempt {
-                return self.take_apart(key, &bytes, descriptors);
+            if let Attempt::Answer(received) = attempt {
+                return self.take_apart(key, received);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -71,72 +142,79 @@ impl Client {
         }
     }
 
+    /// Connects to who listens, if it lives.
+    pub(super) fn connect(&self) -> io::Result<Primary> {
+        let socket = self.place.connect()?;
+        let process = match peer_process(socket.as_fd(), peer(socket.as_fd())?) {
+            PeerProcess::Alive(process) => Some(process),
+            // A child that it forked keeps its socket, and nobody answers there.
+            PeerProcess::Dead => return Err(io::ErrorKind::ConnectionRefused.into()),
+            PeerProcess::Unknown => None,
+        };
+        Ok(Primary { socket, process })
+    }
+
     /// Connects, asks and listens once.
-    fn ask(&self, key: &str, deadline: Instant) -> io::Result<Attempt> {
-        let socket = match self.place.connect() {
-            Ok(socket) => socket,
+    fn ask_once(&self, key: &str, deadline: Instant, wake: Option<&Wake>) -> io::Result<Attempt> {
+        let primary = match self.connect() {
+            Ok(primary) => primary,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Attempt::Again),
             Err(error) => return Err(error),
         };
-        let request = Frame {
-            kind: Kind::Fetch,
-            descriptors: 0,
-            body: key.as_bytes(),
-        }
-        .encode();
-        match send(&socket, &request, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-            Ok(_) => {}
+        let socket = primary.socket.as_fd();
+        match wire::send(socket, &Frame::plain(Kind::Fetch, key.as_bytes()), &[]) {
+            Ok(()) => {}
             Err(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN | Errno::INTR) => {
                 return Ok(Attempt::Again);
             }
             Err(error) => return Err(error.into()),
         }
         loop {
-            wait(&socket, deadline)?;
-            match receive(&socket) {
-                Ok(Attempt::Answer(bytes, _)) if bytes.is_empty() => return Ok(Attempt::Again),
+            primary.wait(deadline, wake)?;
+            match wire::receive(socket, MESSAGE_MAX) {
+                Ok(received) if received.bytes.is_empty() => return Ok(Attempt::Again),
+                Ok(received) => return Ok(Attempt::Answer(received)),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Ok(Attempt::Again);
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                other => return other,
+                Err(error) if wire::is_later(&error) => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// What an answer says.
-    fn take_apart(
-        &self,
-        key: &str,
-        bytes: &[u8],
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<Option<Handed>, Error> {
+    fn take_apart(&self, key: &str, received: Received) -> Result<Said, Error> {
+        let Received { bytes, descriptors } = received;
         let unclear = |why: String| Error::ControlAnswer {
             prefix: self.prefix.clone(),
             key: key.to_owned(),
             why,
         };
-        let frame = Frame::decode(bytes).map_err(|error| unclear(error.to_string()))?;
+        let frame = Frame::decode(&bytes).map_err(|error| unclear(error.to_string()))?;
         match frame.kind {
             Kind::Found if frame.descriptors == descriptors.len() => {
-                Ok(Some((frame.body.to_vec(), descriptors)))
+                let found = Found::decode(frame.body);
+                let found = found.ok_or_else(|| unclear("its payload is none".to_owned()))?;
+                Ok(Said::Published(Copy {
+                    revision: found.revision,
+                    payload: found.payload.to_vec(),
+                    descriptors,
+                }))
             }
             Kind::Found => Err(Error::DescriptorsLost {
                 key: key.to_owned(),
                 sent: frame.descriptors,
                 arrived: descriptors.len(),
             }),
-            Kind::Nothing => Ok(None),
+            Kind::Nothing => Ok(Said::Nothing),
+            Kind::Withdrawn => Ok(Said::Withdrawn),
             Kind::Refused => Err(Error::ControlRefused {
                 prefix: self.prefix.clone(),
                 key: key.to_owned(),
                 why: printable(frame.body),
             }),
-            Kind::Fetch => Err(unclear("it asks instead".to_owned())),
+            kind => Err(unclear(format!("it says {kind:?} instead"))),
         }
     }
 
@@ -164,64 +242,39 @@ impl Client {
     }
 }
 
-/// Sleeps until there is something to read.
-fn wait(socket: &OwnedFd, deadline: Instant) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+impl Primary {
+    /// Sleeps until there is something to read, as long as it lives.
+    fn wait(&self, deadline: Instant, wake: Option<&Wake>) -> io::Result<()> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut sources = vec![PollFd::new(&self.socket, PollFlags::IN)];
+            let process = self.process.as_ref();
+            sources.extend(process.map(|process| PollFd::new(process, PollFlags::IN)));
+            sources.extend(wake.map(|wake| PollFd::new(wake, PollFlags::IN)));
+            match poll(&mut sources, Some(&timeout)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let is_ready = |place: usize| {
+                let source: Option<&PollFd<'_>> = sources.get(place);
+                source.is_some_and(|source| !source.revents().is_empty())
+            };
+            // What it said before it died counts.
+            if is_ready(0) {
+                return Ok(());
+            }
+            if process.is_some() && is_ready(1) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            if let Some(wake) = wake {
+                if wake.is_stopped() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                wake.drain();
+            }
         }
-    }
-}
-
-/// Reads one message; an empty one is the end of the connection.
-fn receive(socket: &OwnedFd) -> io::Result<Attempt> {
-    // One byte more than an answer may have shows what is too long.
-    let mut bytes = vec![0; FRAME_LEN + PAYLOAD_MAX + 1];
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut attached = RecvAncillaryBuffer::new(&mut room);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut attached,
-        flags,
-    )?;
-    let mut descriptors = Vec::new();
-    for part in attached.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = part {
-            descriptors.extend(rights);
-        }
-    }
-    bytes.truncate(message.bytes);
-    if message.flags.contains(ReturnFlags::TRUNC) || bytes.len() > FRAME_LEN + PAYLOAD_MAX {
-        // Too long for a frame to be right; decoding says so.
-        bytes.truncate(1);
-    }
-    Ok(Attempt::Answer(bytes, descriptors))
-}
-
-/// A text of somebody else, fit for a terminal.
-fn printable(bytes: &[u8]) -> String {
-    const LEN_MAX: usize = 200;
-    let text = String::from_utf8_lossy(bytes);
-    text.chars()
-        .filter(|letter| !letter.is_control())
-        .take(LEN_MAX)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_of_others_are_short_and_without_control_characters() {
-        assert_eq!(printable(b"no\x1b[2J\n\xffthing"), "no[2J\u{fffd}thing");
-        assert_eq!(printable(&[b'x'; 999]).len(), 200);
     }
 }

@@ -6,39 +6,62 @@
 //! ```
 //!
 //! Numbers are little-endian. The frame is the same in every version, so that two versions can
-//! tell each other apart.
+//! tell each other apart. What the bodies hold, `body` says.
 
-use super::KEY_MAX;
+use super::body::BODY_MAX;
 
 /// Bytes before the body.
 pub(super) const FRAME_LEN: usize = 16;
 
-/// The longest request: a frame and a key.
-pub(super) const REQUEST_MAX: usize = FRAME_LEN + KEY_MAX;
+/// The longest message of all.
+pub(super) const MESSAGE_MAX: usize = FRAME_LEN + BODY_MAX;
 
 const MAGIC: [u8; 4] = *b"FBYC";
 
 /// The version that this build speaks.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Request: the body is a key.
+    /// To the primary: what is published under this key?
     Fetch = 1,
-    /// Answer: the body is the payload, and descriptors are attached.
+    /// Answer: a payload, and descriptors are attached.
     Found = 2,
-    /// Answer: nothing is published under that key.
+    /// Answer: nothing has been published under that key by this primary.
     Nothing = 3,
-    /// Answer: the body says why not.
+    /// Answer: why not. The connection closes.
     Refused = 4,
+    /// Answer: what was published under that key is no more; let go of it.
+    Withdrawn = 5,
+    /// To the primary: this connection stays open; the slots of this process.
+    Join = 6,
+    /// To the primary: the slots of this process have changed.
+    Slots = 7,
+    /// To the primary: something that was published by the last primary, with descriptors.
+    Offer = 8,
+    /// To the primary: that was all there is to offer.
+    Ready = 9,
+    /// To a member: these keys were published or withdrawn.
+    Changed = 10,
 }
 
 impl Kind {
+    const ALL: [Self; 10] = [
+        Self::Fetch,
+        Self::Found,
+        Self::Nothing,
+        Self::Refused,
+        Self::Withdrawn,
+        Self::Join,
+        Self::Slots,
+        Self::Offer,
+        Self::Ready,
+        Self::Changed,
+    ];
+
     fn from_number(number: u16) -> Option<Self> {
-        [Self::Fetch, Self::Found, Self::Nothing, Self::Refused]
-            .into_iter()
-            .find(|kind| *kind as u16 == number)
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 }
 
@@ -67,6 +90,16 @@ pub(super) enum FrameError {
 }
 
 impl<'a> Frame<'a> {
+    /// A message without descriptors, as bytes.
+    pub(super) fn plain(kind: Kind, body: &[u8]) -> Vec<u8> {
+        Frame {
+            kind,
+            descriptors: 0,
+            body,
+        }
+        .encode()
+    }
+
     /// The message as bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
@@ -165,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_message_survives_the_way(
-            kind in prop::sample::select(vec![Kind::Fetch, Kind::Found, Kind::Nothing, Kind::Refused]),
+            kind in prop::sample::select(Kind::ALL.to_vec()),
             descriptors in 0_usize..300,
             body in prop::collection::vec(any::<u8>(), 0..200),
         ) {

@@ -41,7 +41,7 @@ pub const PREFIX_MAX: usize = 64;
 /// The longest record of a region that is read: two paths and some words.
 const RECORD_MAX: u64 = 16 << 10;
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 const RECORD: &str = "region";
 const RECORD_NEW: &str = "region.new";
 pub(crate) const SOCKET: &str = "control.sock";

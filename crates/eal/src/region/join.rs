@@ -19,6 +19,7 @@ use super::{Access, Files, Observer, Region, attach, create};
 use crate::args::HugeChoice;
 use crate::directory::Directory;
 use crate::error::{Error, Living};
+use crate::keeper;
 use crate::lock::Lock;
 use crate::process::ProcType;
 use crate::sync::Ordering;
@@ -29,6 +30,8 @@ const DYING_MAX: Duration = Duration::from_millis(300);
 const BUSY_MAX: Duration = Duration::from_secs(10);
 /// How often we look again.
 const POLL: Duration = Duration::from_millis(5);
+/// How long between two looks for the child of a dead primary: one that has just become the primary has mapped the region by then.
+const LOOKS_APART: Duration = Duration::from_millis(50);
 
 /// What a process wants of its region.
 #[derive(Debug, Clone)]
@@ -117,6 +120,7 @@ impl Region {
                     return Err(Error::SecondPrimary {
                         prefix: config.prefix.clone(),
                         primary: primary_of(&directory),
+                        child: child_of_dead_primary(&directory),
                     });
                 }
                 _ => None,
@@ -322,6 +326,13 @@ fn no_group(prefix: &str) -> Error {
     Error::NoGroup {
         prefix: prefix.to_owned(),
     }
+}
+
+/// The process that keeps the lock of a dead primary, if both looks find the same.
+fn child_of_dead_primary(directory: &Directory) -> Option<Living> {
+    let first = keeper::of_dead_primary(directory)?;
+    sleep(LOOKS_APART);
+    keeper::of_dead_primary(directory).filter(|second| *second == first)
 }
 
 /// Who is the primary, if its region can be looked at.

@@ -398,6 +398,13 @@ impl Region {
                 .is_some_and(|files| files.lock.has_primary())
     }
 
+    /// Whether the group has another process that lives.
+    pub fn has_others(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| {
+            files.lock.has_others() || (!self.is_primary() && files.lock.has_primary())
+        })
+    }
+
     /// Says which slot is the primary's own. For the primary.
     ///
     /// # Errors

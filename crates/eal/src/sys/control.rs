@@ -4,7 +4,11 @@
 //! says zero for a process in another PID namespace.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// What the kernel says of a peer: what it was when it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,67 @@ pub(crate) fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(groups)
 }
 
+/// The process at the other end.
+#[derive(Debug)]
+pub(crate) enum PeerProcess {
+    /// A pidfd that becomes readable when it is dead.
+    Alive(OwnedFd),
+    /// It is dead, and another process keeps its socket.
+    Dead,
+    /// The kernel does not tell.
+    Unknown,
+}
+
+/// The process that connected, or that listened: not who else may have the socket by now.
+pub(crate) fn peer_process(socket: BorrowedFd<'_>, peer: Peer) -> PeerProcess {
+    let found = match peer_pidfd(socket) {
+        Ok(pidfd) => Ok(pidfd),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return PeerProcess::Dead,
+        // A kernel before 6.5, or, before 6.14, a process that is no more. If the number is another
+        // process's by now, then the one that we mean is dead, and its socket closed or a child's.
+        Err(_) => match Pid::from_raw(peer.pid) {
+            Some(pid) => pidfd_open(pid, PidfdFlags::empty()),
+            None => return PeerProcess::Unknown,
+        },
+    };
+    match found {
+        Ok(pidfd) if is_dead(&pidfd) => PeerProcess::Dead,
+        Ok(pidfd) => PeerProcess::Alive(pidfd),
+        Err(Errno::SRCH) => PeerProcess::Dead,
+        Err(_) => PeerProcess::Unknown,
+    }
+}
+
+fn is_dead(pidfd: &OwnedFd) -> bool {
+    let mut source = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut source, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// A pidfd of the peer, from kernels that give one.
+fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut found: libc::c_int = -1;
+    let mut len = socklen(size_of::<libc::c_int>())?;
+    // SAFETY: `found` has room for `len` bytes and any bytes are a value of it; both outlive the
+    // call.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if found < 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // SAFETY: the kernel has just opened it for us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(found) })
+}
+
 /// A length as socket calls take it.
 fn socklen(len: usize) -> io::Result<libc::socklen_t> {
     libc::socklen_t::try_from(len).map_err(|_| io::ErrorKind::InvalidInput.into())
@@ -93,6 +158,44 @@ mod tests {
             groups,
             ours.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn a_peer_that_lives_has_a_pidfd_that_is_not_ready() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let found = peer(one.as_fd()).unwrap();
+        for process in [
+            peer_process(one.as_fd(), found),
+            // As on a kernel that gives no pidfd for a socket.
+            peer_process(std::fs::File::open("/dev/null").unwrap().as_fd(), found),
+        ] {
+            let PeerProcess::Alive(pidfd) = process else {
+                panic!("{process:?}");
+            };
+            assert!(!is_dead(&pidfd));
+        }
+        let nobody = Peer { pid: 0, ..found };
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let unknown = peer_process(file.as_fd(), nobody);
+        assert!(matches!(unknown, PeerProcess::Unknown), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_peer_that_is_dead_is_so_though_a_child_keeps_its_socket() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let dead = Peer {
+            pid: i32::try_from(child.id()).unwrap(),
+            uid: 0,
+            gid: 0,
+        };
+        let file = std::fs::File::open("/dev/null").unwrap();
+        // Dead and not yet waited for, then gone.
+        while !matches!(peer_process(file.as_fd(), dead), PeerProcess::Dead) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+        let gone = peer_process(file.as_fd(), dead);
+        assert!(matches!(gone, PeerProcess::Dead), "{gone:?}");
     }
 
     #[test]
