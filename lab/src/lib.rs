@@ -16,6 +16,7 @@
 //! | run code or a program in it          | [`Host::run`], [`Host::command`]            |
 //! | try the path                         | [`ping`], [`tcp_transfer`], [`udp_blast`]   |
 //! | send and see raw frames              | [`FrameSocket`]                             |
+//! | end processes                        | [`die_with_parent`], [`die_after`]          |
 //!
 //! `/sys/class/net` shows the namespace in which `/sys` was mounted, not the one a thread is in. A
 //! program that looks interfaces up must ask by `ioctl` or netlink.
@@ -61,7 +62,7 @@ pub use host::Host;
 pub use link::{LinkStats, MacAddress, Offloads, veth};
 pub use ping::{Ping, PingReport, ping};
 pub use rustix::process::Signal;
-pub use sys::die_with_parent;
+pub use sys::{die_after, die_with_parent};
 pub use tcp::{Transfer, TransferReport, Watch, tcp_transfer};
 pub use udp::{Blast, BlastReport, udp_blast};
 pub use user::{enter, enter_in_child, is_privileged};

@@ -6,6 +6,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
@@ -53,6 +54,42 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
     // SAFETY: between fork and exec the closure makes two system calls: it neither allocates nor
     // locks.
     unsafe { command.pre_exec(arm) };
+}
+
+/// Makes the kernel kill this process (by SIGKILL) in so long, at whatever instruction it is then.
+///
+/// # Errors
+///
+/// If the kernel has no timer left.
+pub fn die_after(time: Duration) -> io::Result<()> {
+    // SAFETY: zeroes are a valid `sigevent`.
+    let mut event: libc::sigevent = unsafe { mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    // SAFETY: the kernel reads `event` and writes `timer`, both of which outlive the call.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Zero would disarm it.
+    let time = time.max(Duration::from_nanos(1));
+    let wanted = libc::itimerspec {
+        it_interval: libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: libc::timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        },
+    };
+    // SAFETY: `timer` was just made, and the kernel reads `wanted`, which outlives the call.
+    let set = unsafe { libc::timer_settime(timer, 0, &raw const wanted, std::ptr::null_mut()) };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Makes the child of `command` start as root of a new user namespace with a new network.

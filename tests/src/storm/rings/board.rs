@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! line 0          | order |
-//! line 2i, 2i+1   | side inside operations published series | ... next+gaps twice damaged |     of instance i
+//! line 2i, 2i+1   | side inside operations published | fate ... next+gaps twice damaged |     of instance i
 //! ```
 //!
 //! | part                                  | written by                       |
 //! |---------------------------------------|----------------------------------|
-//! | order                                 | the storm                        |
-//! | side, inside, operations, published, series | the instance                     |
+//! | order, fate                           | the storm                        |
+//! | side, inside, operations, published   | the instance                     |
 //! | next and gaps, twice, damaged         | the consumer that is there       |
 //!
 //! **If a process dies:** each word stands for itself; `next` and `gaps` are one word, so that they are both of before or both
 //! of after a packet.
 
 use forebay::eal::sync::{AtomicU64, Ordering};
+use std::sync::atomic::{Ordering as StdOrdering, compiler_fence};
+use std::time::Duration;
+
 use forebay::eal::{Region, ZoneKind};
 
 use super::kind::Side;
@@ -30,7 +33,8 @@ const SIDE: usize = 0;
 const INSIDE: usize = 1;
 const OPERATIONS: usize = 2;
 const PUBLISHED: usize = 3;
-const SERIES: usize = 4;
+/// Written by the storm: a plan is read and not changed.
+const FATE: usize = 4;
 const PROGRESS: usize = 8;
 const TWICE: usize = 9;
 const DAMAGED: usize = 10;
@@ -59,6 +63,38 @@ pub(super) struct Record {
     pub(super) gaps: u64,
     pub(super) twice: u64,
     pub(super) damaged: u64,
+}
+
+/// The words that an instance writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own<'r> {
+    inside: &'r AtomicU64,
+    operations: &'r AtomicU64,
+    published: &'r AtomicU64,
+}
+
+impl Own<'_> {
+    /// Runs the operation, and counts what it says it published.
+    ///
+    /// Whether a kill fell inside is to be told to the instruction: what was stored before it is there, whatever the
+    /// processor had in mind, so that nothing but the compiler must be kept from moving stores across.
+    #[inline]
+    pub(super) fn inside<T>(
+        &self,
+        operation: impl FnOnce() -> T,
+        published: impl Fn(&T) -> u64,
+    ) -> T {
+        self.inside.store(1, Ordering::Relaxed);
+        compiler_fence(StdOrdering::SeqCst);
+        let result = operation();
+        compiler_fence(StdOrdering::SeqCst);
+        self.inside.store(0, Ordering::Relaxed);
+        let add =
+            |word: &AtomicU64, n| word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        add(self.operations, 1);
+        add(self.published, published(&result));
+        result
+    }
 }
 
 impl<'r> Board<'r> {
@@ -98,10 +134,15 @@ impl<'r> Board<'r> {
         self.words[0].load(Ordering::Relaxed)
     }
 
-    /// An instance introduces itself.
-    pub(super) fn introduce(&self, instance: u32, side: Side) {
+    /// An instance introduces itself, and gets the words that it writes.
+    pub(super) fn introduce(&self, instance: u32, side: Side) -> Own<'r> {
         let side = if side == Side::Consumer { 2 } else { 1 };
         self.word(instance, SIDE).store(side, Ordering::Relaxed);
+        Own {
+            inside: self.word(instance, INSIDE),
+            operations: self.word(instance, OPERATIONS),
+            published: self.word(instance, PUBLISHED),
+        }
     }
 
     pub(super) fn side(&self, instance: u32) -> Side {
@@ -111,38 +152,17 @@ impl<'r> Board<'r> {
         }
     }
 
-    /// Says that the operation begins. Nothing is moved across: a kill is to be told inside or outside to the instruction.
-    #[inline]
-    pub(super) fn enter(&self, instance: u32) {
-        self.word(instance, INSIDE).store(1, Ordering::SeqCst);
-        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    /// Tells an instance to die so long after the beginning of its next series of operations.
+    pub(super) fn doom(&self, instance: u32, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.word(instance, FATE)
+            .store(ns.max(1), Ordering::Relaxed);
     }
 
-    /// Says that it is over, and counts what it published.
-    #[inline]
-    pub(super) fn leave(&self, instance: u32, published: u64) {
-        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.word(instance, INSIDE).store(0, Ordering::SeqCst);
-        let add = |word, n| {
-            let word = self.word(instance, word);
-            word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-        };
-        add(PUBLISHED, published);
-        add(OPERATIONS, 1);
-    }
-
-    /// Says that one operation follows the other from here on.
-    pub(super) fn begin_series(&self, instance: u32) {
-        self.word(instance, SERIES).store(1, Ordering::SeqCst);
-    }
-
-    /// Says that something else is done.
-    pub(super) fn end_series(&self, instance: u32) {
-        self.word(instance, SERIES).store(0, Ordering::SeqCst);
-    }
-
-    pub(super) fn is_in_series(&self, instance: u32) -> bool {
-        self.get(instance, SERIES) == 1
+    /// Whether, and when, the instance is to die.
+    pub(super) fn fate(&self, instance: u32) -> Option<Duration> {
+        let ns = self.get(instance, FATE);
+        (ns > 0).then(|| Duration::from_nanos(ns))
     }
 
     pub(super) fn is_inside(&self, instance: u32) -> bool {

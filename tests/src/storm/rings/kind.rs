@@ -9,9 +9,9 @@ pub(super) const RING: &str = "storm";
 /// Packets of a burst, and of a bulk.
 pub(super) const BULK: u64 = BURST_MAX as u64;
 /// Packets that fit a lane: a whole series of a worker's.
-const SIZE: u32 = 8192;
+const SIZE: u32 = 8 * 1024;
 /// Slots that may send to a fan-in ring: more than are ever at work or wait for a sweep.
-const LANES: u8 = 32;
+const LANES: u8 = 24;
 
 /// An end of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,6 +28,7 @@ use clap::Args;
 use forebay::eal::SlotSet;
 use forebay::mbuf::sweep::sweep;
 use forebay::{Eal, EalArgs, Lcore, Pool, PoolConfig, Ring};
+use lab::Signal;
 use tempfile::TempDir;
 
 use self::board::Board;
@@ -35,7 +36,7 @@ use self::kind::{BULK, KINDS, Kind, Side};
 use super::actor::PATIENCE;
 use super::audit::Audit;
 use super::random::{Random, mix};
-use crate::{Leftovers, Process, program};
+use crate::{Ended, Leftovers, Process, program};
 
 pub use worker::{WorkerArgs, work};
 
@@ -48,7 +49,9 @@ const DATA_ROOM: u16 = 256;
 /// How long a worker works before it is to be killed.
 const WORK: std::ops::Range<Duration> = Duration::ZERO..Duration::from_millis(2);
 /// How long after the beginning of a series of operations it is killed.
-const INTO_SERIES: std::ops::Range<Duration> = Duration::ZERO..Duration::from_micros(15);
+const INTO_SERIES: std::ops::Range<Duration> = Duration::from_micros(2)..Duration::from_micros(40);
+/// One kill in so many comes from outside, at any moment.
+const OUTSIDE_ONE_IN: u64 = 8;
 /// Kills for each one that is to fall inside the operation.
 const TRIES: u32 = 20;
 
@@ -258,9 +261,13 @@ impl Storm {
         {
             self.wait_for_work(&mut victim);
             std::thread::sleep(self.random.duration(WORK));
-            self.wait_for_series(victim.instance);
+            // Now and then the other end stands still meanwhile: what was published waits in the ring when the sweep comes.
+            let stands_still = self.random.one_in(4);
+            if stands_still {
+                self.signal_the_others(Signal::STOP);
+            }
             let dead = victim.instance;
-            let ended = victim.process.kill();
+            let ended = self.kill(victim);
             if ended.has_crashed() {
                 self.complaints.push(format!("a worker crashed: {ended}"));
             }
@@ -277,6 +284,9 @@ impl Storm {
             } else {
                 self.sweep()?;
                 victim = self.launch(self.kind.victim);
+            }
+            if stands_still {
+                self.signal_the_others(Signal::CONT);
             }
             self.wait_for_the_others();
             if told.elapsed() > Duration::from_secs(2) {
@@ -305,7 +315,7 @@ impl Storm {
         command.arg("--runtime-dir").arg(self.dir.path());
         command.args(["--kind", self.kind.name, "--side", side.name()]);
         command.args(["--instance", &instance.to_string()]);
-        lab::die_with_parent(&mut command, lab::Signal::KILL);
+        lab::die_with_parent(&mut command, Signal::KILL);
         Worker {
             instance,
             process: Process::start(&mut command),
@@ -331,19 +341,28 @@ impl Storm {
         }
     }
 
-    /// Waits for the beginning of a series of operations, and a random moment more. Spinning: sleep is not so exact.
-    fn wait_for_series(&mut self, instance: u32) {
-        let start = Instant::now();
-        let patience = Duration::from_millis(20);
-        while self.board.is_in_series(instance) && start.elapsed() < patience {
-            std::hint::spin_loop();
+    /// Kills a worker: in the midst of a series of operations, now and then at any moment.
+    fn kill(&mut self, mut victim: Worker) -> Ended {
+        if !self.random.one_in(OUTSIDE_ONE_IN) {
+            let time = self.random.duration(INTO_SERIES);
+            self.board.doom(victim.instance, time);
+            let start = Instant::now();
+            while victim.process.is_alive() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            if victim.process.is_alive() {
+                self.hang(format!(
+                    "worker {} does not come to a new series",
+                    victim.instance
+                ));
+            }
         }
-        while !self.board.is_in_series(instance) && start.elapsed() < patience {
-            std::hint::spin_loop();
-        }
-        let (begun, more) = (Instant::now(), self.random.duration(INTO_SERIES));
-        while begun.elapsed() < more {
-            std::hint::spin_loop();
+        victim.process.kill()
+    }
+
+    fn signal_the_others(&self, signal: Signal) {
+        for worker in &self.steady {
+            worker.process.signal(signal);
         }
     }
 

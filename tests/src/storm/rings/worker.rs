@@ -1,21 +1,23 @@
 //! A worker: one end of the ring, in a process of its own that may be killed at any moment.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use clap::Args;
+use forebay::ring::Enqueued;
 use forebay::{
     BURST_MAX, Burst, Eal, EalArgs, Lcore, Mbuf, MbufConsumer, MbufProducer, Pool, Ring,
 };
 
 use super::POOL;
-use super::board::{ALL_STOP, Board, PRODUCERS_STOP};
+use super::board::{ALL_STOP, Board, Own, PRODUCERS_STOP};
 use super::kind::{How, Kind, RING, Side};
 use crate::storm::random::mix;
 
 /// Bursts that are prepared, or taken, one after the other, so that most of the time passes inside the operation.
 const SERIES: usize = 256;
 /// Attempts in vain before a series ends, or the core is lent to the other end.
-const ATTEMPTS: u32 = 1024;
+const ATTEMPTS: u32 = 256;
 /// Bytes of a packet: producer, number, checksum.
 const PACKET_LEN: usize = 24;
 
@@ -55,14 +57,16 @@ pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     } else {
         Side::Producer
     };
+    let board = Board::lookup(region)?;
     let worker = Worker {
         lcore: Lcore::new(eal.claim_slot(&args.side)?),
-        board: Board::lookup(region)?,
+        own: board.introduce(args.instance, side),
+        is_doomed: Cell::new(false),
+        board,
         pool: Pool::lookup(region, POOL)?,
         instance: args.instance,
         how: kind.how(side),
     };
-    worker.board.introduce(args.instance, side);
     let ring = Ring::lookup(region, RING)?;
     match side {
         Side::Producer => worker.produce(MbufProducer::new(ring.producer(worker.lcore.owner())?)),
@@ -75,6 +79,9 @@ pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
 struct Worker {
     lcore: Lcore,
     board: Board<'static>,
+    own: Own<'static>,
+    /// Whether the timer runs.
+    is_doomed: Cell<bool>,
     pool: Pool,
     instance: u32,
     how: How,
@@ -85,7 +92,7 @@ impl Worker {
         let mut next = 0;
         while self.board.order() < PRODUCERS_STOP {
             let mut series: Vec<_> = (0..SERIES).map(|_| self.burst(&mut next)).collect();
-            self.board.begin_series(self.instance);
+            self.meet_fate();
             for burst in &mut series {
                 if self.how == How::One {
                     self.send_one_by_one(&mut ring, burst);
@@ -93,7 +100,6 @@ impl Worker {
                     self.send(&mut ring, burst);
                 }
             }
-            self.board.end_series(self.instance);
         }
     }
 
@@ -112,18 +118,36 @@ impl Worker {
         burst
     }
 
+    /// At the beginning of a series of operations: if it is to be the last, asks the kernel for death in the midst of it. A
+    /// signal from another process would take longer than the series.
+    fn meet_fate(&self) {
+        if let Some(time) = self.board.fate(self.instance)
+            && !self.is_doomed.replace(true)
+        {
+            // Without a timer the storm kills from outside.
+            let _ = lab::die_after(time);
+        }
+    }
+
+    /// After some attempts in vain: the other end stands still, and the series may never end. Lends it the core.
+    fn rest(&self, vain: u32) {
+        if vain > ATTEMPTS {
+            self.meet_fate();
+            std::thread::yield_now();
+        }
+    }
+
     /// Sends all of a burst. What is left when it is told to stop goes back to the pool.
     fn send(&self, ring: &mut MbufProducer<'_>, burst: &mut Burst<'_>) {
         let mut vain = 0;
         while !burst.is_empty() && self.board.order() < PRODUCERS_STOP {
-            self.board.enter(self.instance);
+            let count = |done: &Enqueued| done.count as u64;
             let done = match self.how {
-                How::Bulk => ring.enqueue_bulk(burst),
-                _ => ring.enqueue_burst(burst),
+                How::Bulk => self.own.inside(|| ring.enqueue_bulk(burst), count),
+                _ => self.own.inside(|| ring.enqueue_burst(burst), count),
             };
-            self.board.leave(self.instance, done.count as u64);
             vain = if done.count > 0 { 0 } else { vain + 1 };
-            rest(vain);
+            self.rest(vain);
         }
     }
 
@@ -132,11 +156,10 @@ impl Worker {
         for mbuf in burst.drain() {
             let mut left = Some(mbuf);
             while let Some(mbuf) = left.take().filter(|_| self.board.order() < PRODUCERS_STOP) {
-                self.board.enter(self.instance);
-                left = ring.enqueue(mbuf).err();
-                self.board.leave(self.instance, u64::from(left.is_none()));
+                let count = |done: &Result<(), Mbuf<'_>>| u64::from(done.is_ok());
+                left = self.own.inside(|| ring.enqueue(mbuf), count).err();
                 vain = if left.is_none() { 0 } else { vain + 1 };
-                rest(vain);
+                self.rest(vain);
             }
         }
     }
@@ -150,25 +173,24 @@ impl Worker {
                 self.take_bursts(&mut ring)
             };
             vain = if count > 0 { 0 } else { vain + 1 };
-            rest(vain);
+            self.rest(vain);
         }
     }
 
     fn take_bursts(&self, ring: &mut MbufConsumer<'_>) -> usize {
         let mut series: Vec<_> = (0..SERIES).map(|_| Burst::new(&self.lcore)).collect();
         let (mut count, mut vain) = (0, 0);
-        self.board.begin_series(self.instance);
+        self.meet_fate();
         for burst in &mut series {
-            self.board.enter(self.instance);
-            let done = ring.dequeue_burst(&self.lcore, burst);
-            self.board.leave(self.instance, 0);
+            let done = self
+                .own
+                .inside(|| ring.dequeue_burst(&self.lcore, burst), |_| 0);
             count += done.count;
             vain = if done.count > 0 { 0 } else { vain + 1 };
             if vain > ATTEMPTS {
                 break;
             }
         }
-        self.board.end_series(self.instance);
         for burst in &mut series {
             burst.drain().for_each(|mbuf| self.check(mbuf));
         }
@@ -178,15 +200,12 @@ impl Worker {
     fn take_one_by_one(&self, ring: &mut MbufConsumer<'_>) -> usize {
         let mut series: Vec<Mbuf<'_>> = Vec::with_capacity(SERIES * BURST_MAX);
         let mut vain = 0;
-        self.board.begin_series(self.instance);
+        self.meet_fate();
         while series.len() < series.capacity() && vain <= ATTEMPTS {
-            self.board.enter(self.instance);
-            let mbuf = ring.dequeue(&self.lcore);
-            self.board.leave(self.instance, 0);
+            let mbuf = self.own.inside(|| ring.dequeue(&self.lcore), |_| 0);
             vain = if mbuf.is_some() { 0 } else { vain + 1 };
             series.extend(mbuf);
         }
-        self.board.end_series(self.instance);
         series.into_iter().map(|mbuf| self.check(mbuf)).count()
     }
 
@@ -205,13 +224,6 @@ impl Worker {
         } else {
             self.board.note_damaged(producer);
         }
-    }
-}
-
-/// Lends the core to the other end after some attempts in vain.
-fn rest(vain: u32) {
-    if vain > ATTEMPTS {
-        std::thread::yield_now();
     }
 }
 
