@@ -6,6 +6,11 @@
 //!             configure, *_queue_setup, start
 //!             Device::descriptors --- control.sock --->    `handed` of rx_queue, tx_queue
 //!             Device::rx_queue, tx_queue                   Device::rx_queue, tx_queue
+//!
+//!             the next primary                             (keeps what it was handed)
+//!  --vdev ->  Driver::adopt -> Device
+//!             Device::adopt       <--- control.sock ---    offers it
+//!             *_queue_setup for what nobody offered, start
 //! ```
 //!
 //! A driver writes nothing shared but what its queues own: the cursors of their
@@ -14,8 +19,9 @@
 //! queue number into every mbuf received.
 //!
 //! **If a process dies:** the owner word of the queue record still names it; the next owner takes the word over
-//! from the dead one and goes on at the record's cursors. A device whose frames lie in the kernel (an AF_XDP
-//! UMEM is a pool's frame array) tags them as PROTOCOL.md, section 2, says.
+//! from the dead one and goes on at the record's cursors. What the kernel keeps for a queue lives as long as anybody has a
+//! descriptor of it: the next primary [adopts](Device::adopt) those that secondaries kept, and makes only what nobody has. A
+//! device whose frames lie in the kernel (an AF_XDP UMEM is a pool's frame array) tags them as PROTOCOL.md, section 2, says.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -91,6 +97,21 @@ pub trait Driver: Sync {
     /// Names the key that is wrong, or the privilege that is missing.
     fn probe(&self, cx: &Probe<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error>;
 
+    /// Opens a port, in the primary, that a former one opened under the same arguments and that others use meanwhile. Disturbs
+    /// nothing that moves: what the queues need is [adopted](Device::adopt) afterwards, or set up where nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`probe`](Self::probe).
+    fn adopt(
+        &self,
+        cx: &Probe<'_>,
+        args: &DevArgs,
+        _left: &Legacy,
+    ) -> Result<Box<dyn Device>, Error> {
+        self.probe(cx, args)
+    }
+
     /// Joins a port that the primary has opened. Needs no privilege.
     ///
     /// # Errors
@@ -108,6 +129,19 @@ pub struct Probe<'a> {
     pub port: PortId,
     /// All ports that this process opens, this one among them, in order.
     pub vdevs: &'a [DevArgs],
+}
+
+/// What a former primary left of a port that others still use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Legacy {
+    /// RX queues configured.
+    pub rx: u16,
+    /// TX queues configured.
+    pub tx: u16,
+    /// Whether frames for other addresses are received too.
+    pub promiscuous: bool,
+    /// What [`Device::word`] said when the port was started.
+    pub word: u32,
 }
 
 /// What a secondary knows of a port that the primary has opened.
@@ -146,6 +180,8 @@ pub struct DeviceInfo {
     pub capabilities: Capabilities,
     /// The NUMA node that the device is attached to.
     pub node: Option<u32>,
+    /// Whether frames for other addresses are received too, as it is now.
+    pub promiscuous: bool,
 }
 
 /// The state of the wire.
@@ -191,7 +227,7 @@ pub trait Device: Send {
     /// What the device refuses, by name.
     fn configure(&mut self, rx: u16, tx: u16, config: &PortConfig) -> Result<(), Error>;
 
-    /// Makes an RX queue that fills buffers of `pool`.
+    /// Makes an RX queue that fills buffers of `pool`. Of one that it [holds](Self::holds) it only looks whether the pool fits.
     ///
     /// # Errors
     ///
@@ -199,14 +235,15 @@ pub trait Device: Send {
     fn rx_queue_setup(&mut self, queue: QueueId, descriptors: u32, pool: Pool)
     -> Result<(), Error>;
 
-    /// Makes a TX queue.
+    /// Makes a TX queue, unless it [holds](Self::holds) it.
     ///
     /// # Errors
     ///
     /// What the device refuses, by name.
     fn tx_queue_setup(&mut self, queue: QueueId, descriptors: u32) -> Result<(), Error>;
 
-    /// Lets packets through. All queues configured are set up.
+    /// Lets packets through. All queues configured are set up, but for those of an adopted port that their living owners alone
+    /// have. Called again when one of these was set up after all.
     ///
     /// # Errors
     ///
@@ -273,6 +310,31 @@ pub trait Device: Send {
     /// When the kernel refuses to duplicate.
     fn descriptors(&self, _queue: QueueId, _direction: Direction) -> Result<Option<Handed>, Error> {
         Ok(None)
+    }
+
+    /// Takes what a secondary kept of a queue, in a port that was [adopted](Driver::adopt), once it is found to be what
+    /// [`descriptors`](Self::descriptors) of this very port would give. The queue's cursors go with it.
+    ///
+    /// # Errors
+    ///
+    /// What of it does not fit; it is let go, and the queue set up anew.
+    fn adopt(
+        &mut self,
+        _queue: QueueId,
+        _direction: Direction,
+        _kept: Handed,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether the device has what a queue needs: what [`descriptors`](Self::descriptors) duplicates.
+    fn holds(&self, _queue: QueueId, _direction: Direction) -> bool {
+        true
+    }
+
+    /// What the next primary is to know of the device and can ask nobody: comes back in [`Legacy`].
+    fn word(&self) -> u32 {
+        0
     }
 
     /// The receiving side of a queue, for the thread that polls it.

@@ -263,6 +263,32 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// What a secondary kept of a former primary's queue is not what this one would have opened.
+    #[error(
+        "port {port} {direction} queue {queue}: what a secondary kept of the last primary does not fit ({reason}); it is not used, and the queue is opened anew"
+    )]
+    BadOffer {
+        /// The port.
+        port: PortId,
+        /// The direction.
+        direction: Direction,
+        /// The queue.
+        queue: QueueId,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A new primary asks for other queues than those that living processes drive.
+    #[error(
+        "port {port}: living processes drive its queues as the last primary configured them, with {theirs}, and {ours} is asked for; start the primary with the arguments of the last one, or stop those processes"
+    )]
+    OtherConfig {
+        /// The port.
+        port: PortId,
+        /// What the group has there.
+        theirs: String,
+        /// What was asked for.
+        ours: String,
+    },
     /// The port's record or its zone holds what no primary writes.
     #[error(
         "port {port}: its record is damaged ({reason}); restart the group, after `forebay clean` if need be"

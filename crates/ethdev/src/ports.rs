@@ -11,7 +11,7 @@ use crate::drivers::DRIVERS;
 use crate::error::{Error, PortState};
 use crate::exchange::Exchange;
 use crate::interfaces;
-use crate::port::{Place, Port};
+use crate::port::{Place, Port, withdraw_left};
 use crate::record::Record;
 use crate::table::QueueTable;
 
@@ -23,6 +23,9 @@ pub struct Ports {
 
 impl Ports {
     /// The primary opens what `--vdev` names, in order; a secondary joins what the primary has opened.
+    ///
+    /// A port that a former primary started under the same arguments, and of which a living process drives a queue or kept the
+    /// descriptors, is [adopted](Port::is_adopted): it goes on as it is.
     ///
     /// # Errors
     ///
@@ -149,17 +152,30 @@ fn open_all(
             port: id,
             vdevs: &all,
         };
-        let device = driver.probe(&cx, &args)?;
         let place = Place {
             id,
             region,
             record,
             exchange: Arc::clone(exchange),
         };
-        ports.push(Port::announce(place, args, driver, device)?);
+        ports.push(match Port::adopt(&place, &args, driver, &cx)? {
+            Some(port) => port,
+            None => {
+                let device = driver.probe(&cx, &args)?;
+                Port::announce(place, args, driver, device)?
+            }
+        });
     }
-    for (_, record) in records(region).skip(ports.len()) {
-        record.set_state(PortState::Absent);
+    for (id, record) in records(region).skip(ports.len()) {
+        if record.state() != PortState::Absent {
+            withdraw_left(&Place {
+                id,
+                region,
+                record,
+                exchange: Arc::clone(exchange),
+            });
+            record.set_state(PortState::Absent);
+        }
     }
     Ok(ports)
 }

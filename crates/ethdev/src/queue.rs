@@ -4,10 +4,11 @@
 //! received is told where it came from.
 //!
 //! **If a process dies:** the queue's owner word still names it, and the next one takes the queue over; what the dead one
-//! had in hand is found by its tags.
+//! had in hand is found by its tags. Meanwhile a thread of the primary may stand in for it, until [`RxQueue::is_wanted`].
 
 use std::fmt;
 
+use eal::Owner;
 use eal::sync::{AtomicU32, Ordering};
 use mbuf::{BURST_MAX, Burst, Lcore};
 
@@ -15,6 +16,15 @@ use crate::driver::{self, QueueContext};
 use crate::error::PortState;
 use crate::stats::{QueueCounters, QueueStats, wire_segments};
 use crate::table::Claim;
+
+/// In whose place a queue is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// In one's own.
+    Own,
+    /// In that of the absent.
+    In,
+}
 
 /// What both kinds of queue keep.
 struct Common {
@@ -56,6 +66,8 @@ impl Common {
 pub struct RxQueue {
     device: Box<dyn driver::RxQueue>,
     common: Common,
+    /// Of a stand-in: who waits for the queue.
+    wanted: Option<&'static AtomicU32>,
 }
 
 impl RxQueue {
@@ -64,11 +76,24 @@ impl RxQueue {
         cx: &QueueContext,
         state: &'static AtomicU32,
         claim: Claim,
+        standing: Standing,
     ) -> Self {
         Self {
             device,
             common: Common::new(cx, state, claim),
+            wanted: (standing == Standing::In).then_some(&cx.record.wanted),
         }
+    }
+
+    /// Whether somebody waits for this queue, which we only drive in place of the absent: then drop it. One load.
+    ///
+    /// Who waits may have died since. Then nobody comes, and we may [stand in](crate::Port::rx_queue_stand_in) again.
+    #[inline]
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        // Relaxed: what the owner word passes on, its own stores order.
+        self.wanted
+            .is_some_and(|wanted| wanted.load(Ordering::Relaxed) != Owner::NONE.bits())
     }
 
     /// Adds up to `burst.room()` packets to `burst` and returns how many. Never blocks.

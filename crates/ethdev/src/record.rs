@@ -8,8 +8,10 @@
 //!
 //! It lies in the control part of the region, which secondaries map read-only.
 //!
-//! **If a process dies:** secondaries write nothing here. When the primary dies the record stays as it is, queues go on,
-//! and the next primary that names the same port writes it anew, `state` first to absent and then last.
+//! **If a process dies:** secondaries write nothing here. When the primary dies the record stays as it is, and queues go on.
+//! The next primary that names the same port *adopts* it while others use it: `state` stays what it is throughout, and the words
+//! that may change are written one by one, each old or new. A port that nobody uses it writes anew, `state` first to absent and
+//! then last. Promiscuous mode is written as off before the device is told so and as on after: what says on is on.
 
 use eal::ports::PortRecord;
 use eal::sync::{AtomicU32, Ordering};
@@ -55,6 +57,11 @@ impl Record {
     }
 
     // Relaxed, here and below: single words, each old or new; `state` orders what must be whole.
+
+    /// How often the port was opened anew.
+    pub(crate) fn generation(self) -> u32 {
+        self.0.generation.load(Ordering::Relaxed)
+    }
 
     pub(crate) fn mac(self) -> MacAddress {
         MacAddress::from_word(self.0.mac.load(Ordering::Relaxed))
@@ -124,6 +131,7 @@ impl Record {
         self.0
             .capabilities
             .store(info.capabilities.to_word(), Ordering::Relaxed);
+        self.set_promiscuous(info.promiscuous);
     }
 
     pub(crate) fn set_queue_counts(self, rx: u16, tx: u16) {

@@ -3,26 +3,39 @@
 //! ```text
 //! 0        rx records, 64 x 128    tx records, 64 x 128       owner, cursors, counters
 //! 16 KiB   rx details, 64 x 128    tx details, 64 x 128       drops by reason
-//! 32 KiB   rx set-up, 64 x 64      tx set-up, 64 x 64         pool, descriptors
+//! 32 KiB   rx set-up, 64 x 64      tx set-up, 64 x 64         pool, descriptors, edition, driver's word, stand-in
 //! ```
 //!
 //! | part             | written by                                              | read by                |
 //! |------------------|---------------------------------------------------------|------------------------|
 //! | record: owner    | compare-and-swap from nobody or from a dead owner       | everybody              |
+//! | record: wanted   | compare-and-swap: who waits for the stand-in, from nobody or a dead one, and back; the stand-in, back to nobody | the stand-in |
 //! | record, details  | the owner of the queue                                  | its successor, tools   |
-//! | set-up           | the primary, before the port's state says started       | who takes a queue      |
+//! | set-up           | the primary: before the port's state says started; and of a queue that nobody drives | who takes a queue |
 //!
-//! **If a process dies:** the zone stays; its owner words name the dead one until a successor takes them over. A primary
-//! that dies while it sets up leaves a port that is not started, and its successor writes the words anew.
+//! **Editions.** What the primary hands out for a queue carries the queue's edition, which changes whenever the queue is made
+//! anew. A process keeps what it was handed, and may drive a queue with that, or offer it to the next primary, as long as the
+//! edition is the same. So a socket that was replaced is never taken for the one that replaced it.
+//!
+//! **Standing in.** A thread of the primary drives a queue whose process is away, and has said so in the set-up: its owner word.
+//! Who comes for such a queue writes its own into `wanted` and waits; the stand-in sees that before its next burst and lets go.
+//!
+//! **If a process dies:** the zone stays; its owner words name the dead one until a successor takes them over, and `wanted` that
+//! names a dead one is nobody's. A stand-in that dies is an owner that died: who waits for it takes the queue from it. A primary
+//! that dies while it sets up leaves a port that is not started, and its successor writes the words anew; one that dies while it
+//! makes a single queue of an adopted port anew leaves an edition of which nobody has descriptors, and its successor makes
+//! another.
+
+use std::time::Duration;
 
 use eal::queue::QueueRecord;
-use eal::sync::{AtomicU32, Ordering};
+use eal::sync::{AtomicU32, Ordering, fence};
 use eal::{Counter, Owner, Region, Zone, ZoneKind};
 use mbuf::Pool;
 
 use crate::driver::{Direction, PortId, QueueId};
 use crate::error::Error;
-use crate::stats::{DETAIL_WORDS, QueueCounters};
+use crate::stats::{DETAIL_WORDS, QueueCounters, QueueState};
 
 /// Queues of a port in one direction.
 pub use eal::ports::QUEUES_MAX;
@@ -31,6 +44,16 @@ const RECORDS: usize = 2 * QUEUES_MAX;
 const SETUP_WORDS: usize = 16;
 const POOL_PLUS_ONE: usize = 0;
 const DESCRIPTORS: usize = 1;
+/// Counts how often the queue was made anew.
+const EDITION: usize = 2;
+/// A word of the driver for the next primary. One for the port: it lies with RX queue 0.
+const WORD: usize = 3;
+/// RX: the owner word of who drives the queue for the absent. Means something while it is the queue's owner word.
+const STAND_IN: usize = 4;
+
+/// How long a stand-in has to let go: steps, and the length of each. Its thread looks before each burst.
+const HANDOVER_STEPS: usize = 1000;
+const HANDOVER_STEP: Duration = Duration::from_millis(1);
 
 type Detail = [Counter; DETAIL_WORDS];
 type Setup = [AtomicU32; SETUP_WORDS];
@@ -148,6 +171,12 @@ impl QueueTable {
     /// Starts a queue's counters and cursors over. For the primary, while nobody has the queue.
     pub(crate) fn clear(&self, direction: Direction, queue: QueueId) {
         self.counters(direction, queue).clear();
+        self.rewind(direction, queue);
+        self.set_up(direction, queue, None, 0);
+    }
+
+    /// Starts a queue's cursors over: for a device queue that was made anew.
+    fn rewind(&self, direction: Direction, queue: QueueId) {
         let record = self.record(direction, queue);
         let cursors = [
             &record.intent,
@@ -157,30 +186,171 @@ impl QueueTable {
             &record.offset,
         ];
         for cursor in cursors {
-            // Relaxed: the port's state is stored after this with Release.
+            // Relaxed: the port's state is stored after this with Release, or the new descriptors are handed out after it.
             cursor.store(0, Ordering::Relaxed);
         }
-        self.set_up(direction, queue, None, 0);
+        self.counters(direction, queue)
+            .set_state(QueueState::Running, 0);
     }
 
-    /// Takes a queue for `owner`, from nobody or from a dead owner.
+    /// The edition of a queue, which goes with what is handed out for it.
+    pub(crate) fn edition(&self, direction: Direction, queue: QueueId) -> u32 {
+        // Relaxed: compared with what comes by another way, and a mismatch is asked for again.
+        self.setups[Self::place(direction, queue)][EDITION].load(Ordering::Relaxed)
+    }
+
+    /// What was handed out for a queue is good no more. For the primary, while nobody can take the queue.
+    pub(crate) fn renew(&self, direction: Direction, queue: QueueId) {
+        let edition = self.edition(direction, queue).wrapping_add(1);
+        self.setups[Self::place(direction, queue)][EDITION].store(edition, Ordering::Relaxed);
+    }
+
+    /// As [`renew`](Self::renew), and cursors start over. For the primary, of a queue that it drives itself.
+    pub(crate) fn remake(&self, direction: Direction, queue: QueueId) {
+        self.renew(direction, queue);
+        self.rewind(direction, queue);
+    }
+
+    /// As [`remake`](Self::remake), of a queue of a started port, unless somebody living drives it: then
+    /// `false`, and nothing has changed. For the primary.
+    pub(crate) fn renew_undriven(&self, direction: Direction, queue: QueueId) -> bool {
+        let word = &self.setups[Self::place(direction, queue)][EDITION];
+        let edition = word.load(Ordering::Relaxed);
+        if self.driver_of(direction, queue).is_some() {
+            return false;
+        }
+        word.store(edition.wrapping_add(1), Ordering::Relaxed);
+        // Whoever claims the queue now sees the new edition, of which it has nothing before we hand it out; or we see the claim.
+        // Pairs with the fence in `Port::take`.
+        fence(Ordering::SeqCst);
+        if self.driver_of(direction, queue).is_some() {
+            word.store(edition, Ordering::Relaxed);
+            return false;
+        }
+        self.rewind(direction, queue);
+        true
+    }
+
+    /// The word that the driver left for the next primary.
+    pub(crate) fn word(&self) -> u32 {
+        self.setups[Self::place(Direction::Rx, QueueId(0))][WORD].load(Ordering::Relaxed)
+    }
+
+    /// Leaves it. Primary only.
+    pub(crate) fn set_word(&self, word: u32) {
+        self.setups[Self::place(Direction::Rx, QueueId(0))][WORD].store(word, Ordering::Relaxed);
+    }
+
+    /// Who drives a queue, if that one lives.
+    pub(crate) fn driver_of(&self, direction: Direction, queue: QueueId) -> Option<Owner> {
+        let word = &self.record(direction, queue).owner;
+        // Acquire: as in `try_claim`.
+        let holder = Owner::from_bits(word.load(Ordering::Acquire));
+        self.lives(holder).then_some(holder)
+    }
+
+    fn lives(&self, owner: Owner) -> bool {
+        owner != Owner::NONE && self.region.owner_alive(owner)
+    }
+
+    /// Takes a queue for `owner`: from nobody, from a dead owner, or from one who stands in for the absent, as soon as that one
+    /// lets go.
     pub(crate) fn claim(
         &self,
         direction: Direction,
         queue: QueueId,
         owner: Owner,
     ) -> Result<Claim, Error> {
-        let word = &self.record(direction, queue).owner;
         if owner.slot().is_none() {
             return Err(Error::Nobody { port: self.port });
         }
+        let stand_in = &self.setups[Self::place(direction, queue)][STAND_IN];
+        let mut holder = match self.try_claim(direction, queue, owner) {
+            Ok(claim) => {
+                // Who stood in before may take the queue for itself now.
+                // Relaxed, here and below: who does not see it yet waits for us in vain rather than being refused at once.
+                if stand_in.load(Ordering::Relaxed) == owner.bits() {
+                    stand_in.store(0, Ordering::Relaxed);
+                }
+                return Ok(claim);
+            }
+            Err(holder) => holder,
+        };
+        let request = Request {
+            wanted: &self.record(direction, queue).wanted,
+            owner,
+        };
+        for _ in 0..HANDOVER_STEPS {
+            // Its word was stored before the claim that we saw with Acquire in `try_claim`.
+            if holder == owner || stand_in.load(Ordering::Relaxed) != holder.bits() {
+                break;
+            }
+            request.make(|other| self.lives(other));
+            std::thread::sleep(HANDOVER_STEP);
+            match self.try_claim(direction, queue, owner) {
+                Ok(claim) => return Ok(claim),
+                Err(now) => holder = now,
+            }
+        }
+        Err(self.taken(direction, queue, holder))
+    }
+
+    /// Takes an RX queue for a thread of the primary, until somebody comes for it. Primary only.
+    pub(crate) fn stand_in(&self, queue: QueueId, owner: Owner) -> Result<Claim, Error> {
+        if owner.slot().is_none() {
+            return Err(Error::Nobody { port: self.port });
+        }
+        if let Some(holder) = self.driver_of(Direction::Rx, queue) {
+            return Err(self.taken(Direction::Rx, queue, holder));
+        }
+        // Before the claim: who sees that sees this.
+        self.setups[Self::place(Direction::Rx, queue)][STAND_IN]
+            .store(owner.bits(), Ordering::Relaxed);
+        self.try_claim(Direction::Rx, queue, owner)
+            .map_err(|holder| self.taken(Direction::Rx, queue, holder))
+    }
+
+    /// Who waits for a stand-in to let go of a queue, if that one lives; a dead one's request is taken away. For the primary.
+    pub(crate) fn wanted_by(&self, queue: QueueId) -> Option<Owner> {
+        let seen = Owner::from_bits(
+            self.record(Direction::Rx, queue)
+                .wanted
+                .load(Ordering::Relaxed),
+        );
+        if seen == Owner::NONE {
+            return None;
+        }
+        if self.lives(seen) {
+            return Some(seen);
+        }
+        self.dismiss(queue, seen);
+        None
+    }
+
+    /// Takes a request away. Who made it and still waits makes it again.
+    pub(crate) fn dismiss(&self, queue: QueueId, request: Owner) {
+        let wanted = &self.record(Direction::Rx, queue).wanted;
+        drop(Request {
+            wanted,
+            owner: request,
+        });
+    }
+
+    /// Takes a queue from nobody or from a dead owner; else the living one.
+    fn try_claim(
+        &self,
+        direction: Direction,
+        queue: QueueId,
+        owner: Owner,
+    ) -> Result<Claim, Owner> {
+        let word = &self.record(direction, queue).owner;
         // Acquire: what the last owner stored before it gave the queue back, cursors above all, is seen. Pairs with the
         // Release in `Claim::drop`, and after death with the kernel's letting go of the dead one's lock.
         let mut seen = word.load(Ordering::Acquire);
         loop {
             let holder = Owner::from_bits(seen);
             if holder != Owner::NONE && (holder == owner || self.region.owner_alive(holder)) {
-                return Err(self.taken(direction, queue, holder));
+                return Err(holder);
             }
             // Release on success: that we have it is told after whatever we did before. Pairs with the load above.
             match word.compare_exchange(seen, owner.bits(), Ordering::AcqRel, Ordering::Acquire) {
@@ -190,7 +360,8 @@ impl QueueTable {
         }
     }
 
-    fn taken(&self, direction: Direction, queue: QueueId, holder: Owner) -> Error {
+    /// The error that names who has a queue.
+    pub(crate) fn taken(&self, direction: Direction, queue: QueueId, holder: Owner) -> Error {
         let slot = holder.slot();
         Error::Taken {
             port: self.port,
@@ -205,14 +376,43 @@ impl QueueTable {
     pub(crate) fn first_taken(&self) -> Option<Error> {
         for direction in [Direction::Rx, Direction::Tx] {
             for queue in (0..).take(QUEUES_MAX).map(QueueId) {
-                let holder =
-                    Owner::from_bits(self.record(direction, queue).owner.load(Ordering::Acquire));
-                if holder != Owner::NONE && self.region.owner_alive(holder) {
+                if let Some(holder) = self.driver_of(direction, queue) {
                     return Some(self.taken(direction, queue, holder));
                 }
             }
         }
         None
+    }
+}
+
+/// Our wish for a queue that a stand-in drives. Dropping it takes it back.
+struct Request {
+    wanted: &'static AtomicU32,
+    owner: Owner,
+}
+
+impl Request {
+    /// Says so, unless somebody living said so before us: both wait, and one comes first.
+    fn make(&self, lives: impl Fn(Owner) -> bool) {
+        // Relaxed, here and below: the word asks for something and orders nothing.
+        let seen = self.wanted.load(Ordering::Relaxed);
+        if seen != self.owner.bits() && !lives(Owner::from_bits(seen)) {
+            let _ = self.wanted.compare_exchange(
+                seen,
+                self.owner.bits(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let (ours, nobody) = (self.owner.bits(), Owner::NONE.bits());
+        let _ = self
+            .wanted
+            .compare_exchange(ours, nobody, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

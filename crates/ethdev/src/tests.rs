@@ -14,11 +14,15 @@ use crate::ports::Ports;
 use crate::queue::{RxQueue, TxQueue};
 use crate::tx_buffer::TxBuffer;
 
+mod processes;
+mod stand_in;
+mod takeover;
+
 /// A group of one process.
 pub(crate) struct Group {
     pub(crate) region: &'static Region,
     pub(crate) pool: Pool,
-    exchange: Arc<dyn Exchange>,
+    exchange: Arc<LocalExchange>,
 }
 
 impl Group {
@@ -38,7 +42,8 @@ impl Group {
 
     fn open(&self, role: ProcType, vdevs: &[&str]) -> Result<Ports, Error> {
         let vdevs: Vec<String> = vdevs.iter().map(|text| (*text).to_owned()).collect();
-        Ports::open(self.region, role, &vdevs, Arc::clone(&self.exchange))
+        let exchange: Arc<dyn Exchange> = self.exchange.clone();
+        Ports::open(self.region, role, &vdevs, exchange)
     }
 
     pub(crate) fn primary(&self, vdevs: &[&str]) -> Ports {
@@ -509,6 +514,10 @@ fn what_a_driver_cannot_do_is_refused_by_its_name() {
         ),
         "{error}"
     );
+    assert!(first(&ports).promiscuous(), "it takes all that comes");
+    first(&ports).set_promiscuous(false).unwrap();
+    let joined = group.secondary();
+    assert!(!first(&joined).promiscuous() && !first(&joined).info().promiscuous);
     first(&ports).set_promiscuous(true).unwrap();
     assert!(first(&ports).promiscuous() && first(&group.secondary()).promiscuous());
 }
@@ -622,12 +631,10 @@ fn next_primary_takes_the_same_ports_and_no_others_while_they_are_in_use() {
             && refusal.contains("same --vdev"),
         "{refusal}"
     );
-    // The same port again: its queue is still driven, so it is not configured anew.
+    // The same port again: its queue is still driven, so it goes on; the other one begins anew.
     let ports = group.primary(&["net_ring0", "net_null1"]);
-    assert!(matches!(
-        first(&ports).configure(1, 1, &PortConfig::default()),
-        Err(Error::Taken { .. })
-    ));
+    let states = [PortId(0), PortId(1)].map(|id| ports.port(id).unwrap().state());
+    assert_eq!(states, [PortState::Started, PortState::Opened]);
     drop((queue, ports));
     assert_eq!(group.primary(&["net_null0"]).count(), 1);
     assert_eq!(group.secondary().count(), 1);

@@ -56,6 +56,7 @@ struct NullDevice {
     size: u16,
     copy: bool,
     no_rx: bool,
+    promiscuous: bool,
 }
 
 impl NullDevice {
@@ -68,6 +69,7 @@ impl NullDevice {
             size,
             copy: args.flag("copy")?,
             no_rx: args.flag("no-rx")?,
+            promiscuous: true,
         }))
     }
 }
@@ -89,6 +91,7 @@ impl Device for NullDevice {
                 | Capabilities::TX_GSO_TCP6
                 | Capabilities::PROMISCUOUS,
             node: None,
+            promiscuous: self.promiscuous,
         }
     }
 
@@ -129,7 +132,9 @@ impl Device for NullDevice {
         Ok(())
     }
 
-    fn set_promiscuous(&mut self, _on: bool) -> Result<(), Error> {
+    fn set_promiscuous(&mut self, on: bool) -> Result<(), Error> {
+        // No frame has another addressee here: the mode is only what was said.
+        self.promiscuous = on;
         Ok(())
     }
 

@@ -17,7 +17,8 @@
 //! two guests of one host. Rings stay when a port is closed or configured anew, with the size they were made with.
 //!
 //! **If a process dies:** its ring ends can be claimed again as those of any ring, and what lies in a ring is found by the
-//! sweep. A ring whose receiver is gone is closed: sending takes nothing, and the sender drops and counts.
+//! sweep. A ring whose receiver is gone is closed: sending takes nothing, and the sender drops and counts. The rings are all
+//! that there is of a port, so that the next primary has nothing to adopt but what they are.
 
 use mbuf::{Burst, Lcore, MbufConsumer, MbufProducer, Pool};
 use ring::{Flags, Ring};
@@ -76,6 +77,7 @@ struct RingDevice {
     port: PortId,
     name: String,
     sink: Sink,
+    promiscuous: bool,
 }
 
 impl RingDevice {
@@ -91,6 +93,7 @@ impl RingDevice {
             port,
             name: args.name().to_owned(),
             sink,
+            promiscuous: true,
         }))
     }
 
@@ -194,6 +197,7 @@ impl Device for RingDevice {
                 | Capabilities::TX_SCATTER
                 | Capabilities::PROMISCUOUS,
             node: None,
+            promiscuous: self.promiscuous,
         }
     }
 
@@ -222,7 +226,9 @@ impl Device for RingDevice {
         Ok(())
     }
 
-    fn set_promiscuous(&mut self, _on: bool) -> Result<(), Error> {
+    fn set_promiscuous(&mut self, on: bool) -> Result<(), Error> {
+        // No frame has another addressee here: the mode is only what was said.
+        self.promiscuous = on;
         Ok(())
     }
 

@@ -4,12 +4,16 @@
 //! Opened -> Configured -> Started <-> Stopped -> Configured ...        any -> Closed
 //! ```
 //!
-//! **If a process dies:** the primary that dies on the way leaves the state it stored last; a port that is not started
-//! hands out no queue, and the next primary begins with Opened.
+//! A port that was adopted takes the same steps, while its record says started all the time (`adoption.rs`).
+//!
+//! **If a process dies:** the primary that dies on the way leaves the state it stored last. A port that is not started
+//! hands out no queue, and the next primary begins with Opened; one that was started it adopts.
 
 use std::sync::MutexGuard;
 
+use eal::sync::{Ordering, fence};
 use mbuf::Pool;
+use tracing::warn;
 
 use super::{Control, Port};
 use crate::args::PortConfig;
@@ -25,7 +29,8 @@ impl Port {
     /// # Errors
     ///
     /// [`Error::NotPrimary`]; [`Error::WrongState`] while it is started; [`Error::QueueCount`] beyond what the driver has;
-    /// [`Error::Taken`] while somebody drives a queue.
+    /// [`Error::Taken`] while somebody drives a queue; [`Error::OtherConfig`] if the port was [adopted](Self::is_adopted),
+    /// others drive it, and it has other counts.
     pub fn configure(&self, rx: u16, tx: u16, config: &PortConfig) -> Result<(), Error> {
         self.primary_only("configuring it")?;
         let mut control = self.control();
@@ -35,6 +40,11 @@ impl Port {
             &[PortState::Opened, PortState::Configured, PortState::Stopped],
             "stop it first",
         )?;
+        if control.adopted && self.configure_as_it_is(&mut control, rx, tx, config)? {
+            return Ok(());
+        }
+        // Pairs with the fence in `take`: whoever claims a queue now sees that the port is not started, or is seen here.
+        fence(Ordering::SeqCst);
         if let Some(taken) = self.table.first_taken() {
             return Err(taken);
         }
@@ -59,23 +69,13 @@ impl Port {
                 });
             }
         }
+        // It is of the device as it was.
+        self.withdraw();
         control
             .device
             .configure(rx, tx, config)
             .map_err(|e| self.named(&control, e))?;
-        if let Some(mtu) = config.mtu {
-            control
-                .device
-                .set_mtu(mtu)
-                .map_err(|e| self.named(&control, e))?;
-        }
-        if let Some(on) = config.promiscuous {
-            control
-                .device
-                .set_promiscuous(on)
-                .map_err(|e| self.named(&control, e))?;
-            self.record.set_promiscuous(on);
-        }
+        self.set_modes(&mut control, config)?;
         (control.rx_ready, control.tx_ready) = (vec![false; rx.into()], vec![false; tx.into()]);
         for queue in (0..).take(QUEUES_MAX).map(QueueId) {
             for direction in [Direction::Rx, Direction::Tx] {
@@ -87,9 +87,35 @@ impl Port {
         if let Some(reta) = self.reta() {
             reta.spread(&(0..rx).collect::<Vec<_>>());
         }
-        self.record.set_info(&control.device.info());
         self.set_state(&mut control, PortState::Configured);
         Ok(())
+    }
+
+    /// Sets what can also be changed later, where the configuration names it, and notes how the device is then.
+    pub(super) fn set_modes(
+        &self,
+        control: &mut Control,
+        config: &PortConfig,
+    ) -> Result<(), Error> {
+        if let Some(mtu) = config.mtu {
+            let set = control.device.set_mtu(mtu);
+            set.map_err(|e| self.named(control, e))?;
+        }
+        if let Some(on) = config.promiscuous {
+            self.note_promiscuous(on);
+            let set = control.device.set_promiscuous(on);
+            set.map_err(|e| self.named(control, e))?;
+        }
+        self.record.set_info(&control.device.info());
+        Ok(())
+    }
+
+    /// Off is noted before the device is told, on after: a successor finds sockets that are on, and more of them perhaps, if the
+    /// record says on, and makes sure of what it says otherwise.
+    fn note_promiscuous(&self, on: bool) {
+        if !on {
+            self.record.set_promiscuous(false);
+        }
     }
 
     /// Makes an RX queue that fills buffers of `pool`; `descriptors` 0 is what the driver thinks right.
@@ -106,10 +132,12 @@ impl Port {
     ) -> Result<(), Error> {
         let mut control = self.setup(Direction::Rx, queue)?;
         let descriptors = self.descriptors(&control, Direction::Rx, queue, descriptors)?;
-        control
-            .device
-            .rx_queue_setup(queue, descriptors, pool)
-            .map_err(|e| self.named(&control, e))?;
+        if self.may_set_up(&control, Direction::Rx, queue) {
+            control
+                .device
+                .rx_queue_setup(queue, descriptors, pool)
+                .map_err(|e| self.named(&control, e))?;
+        }
         self.table
             .set_up(Direction::Rx, queue, Some(pool), descriptors);
         control.rx_ready[usize::from(queue.0)] = true;
@@ -124,10 +152,18 @@ impl Port {
     pub fn tx_queue_setup(&self, queue: QueueId, descriptors: u32) -> Result<(), Error> {
         let mut control = self.setup(Direction::Tx, queue)?;
         let descriptors = self.descriptors(&control, Direction::Tx, queue, descriptors)?;
-        control
-            .device
-            .tx_queue_setup(queue, descriptors)
-            .map_err(|e| self.named(&control, e))?;
+        if self.may_set_up(&control, Direction::Tx, queue) {
+            match control.device.tx_queue_setup(queue, descriptors) {
+                // Somebody living may have it for itself: a capture file is locked by who writes it.
+                Err(error) if control.adopted && self.table.first_taken().is_some() => {
+                    warn!(
+                        "port {} TX queue {queue}: nobody kept it and it cannot be opened anew yet: {error}",
+                        self.id
+                    );
+                }
+                outcome => outcome.map_err(|e| self.named(&control, e))?,
+            }
+        }
         self.table.set_up(Direction::Tx, queue, None, descriptors);
         control.tx_ready[usize::from(queue.0)] = true;
         Ok(())
@@ -164,14 +200,10 @@ impl Port {
             .device
             .start()
             .map_err(|e| self.named(&control, e))?;
-        if self.driver.hands_descriptors() {
-            for (direction, queue) in self.queues() {
-                if let Some(handed) = control.device.descriptors(queue, direction)? {
-                    self.exchange
-                        .publish(&key(self.id, direction, queue), handed)?;
-                }
-            }
+        for (direction, queue) in self.queues() {
+            self.publish(&control, direction, queue)?;
         }
+        self.table.set_word(control.device.word());
         self.record.set_info(&control.device.info());
         self.record.set_link(control.device.link());
         self.set_state(&mut control, PortState::Started);
@@ -192,11 +224,14 @@ impl Port {
             &[PortState::Started, PortState::Stopped],
             "start it first",
         )?;
+        // From now on it is ours to change: whoever drives a queue moves nothing.
+        control.adopted = false;
         self.set_state(&mut control, PortState::Stopped);
         control.device.stop().map_err(|e| self.named(&control, e))
     }
 
-    /// Gives the device back. Queues in other processes move nothing from now on. Once closed it stays closed.
+    /// Gives the device back. Queues in other processes move nothing from now on. Once closed it stays closed. While others use
+    /// the port, a primary that ends [leaves](Self::leave) it rather.
     ///
     /// # Errors
     ///
@@ -210,11 +245,28 @@ impl Port {
             _ => Ok(()),
         };
         self.set_state(&mut control, PortState::Closed);
-        for (direction, queue) in self.queues() {
-            self.exchange.withdraw(&key(self.id, direction, queue));
-        }
+        self.withdraw();
         control.device.close();
         stopped.map_err(|e| self.named(&control, e))
+    }
+
+    /// Ends this process's part in a port that others use: device, state and queues of others go on without a primary until the
+    /// next one adopts them. One that is started for nobody is [closed](Self::close).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPrimary`], and as for [`close`](Self::close).
+    pub fn leave(&self) -> Result<(), Error> {
+        self.primary_only("leaving it")?;
+        let mut control = self.control();
+        if control.state != PortState::Started && !control.adopted {
+            drop(control);
+            return self.close();
+        }
+        // What was handed out stays where it is: others have it, and offer it to the next primary.
+        control.state = PortState::Closed;
+        control.device.close();
+        Ok(())
     }
 
     /// Changes the largest packet.
@@ -242,13 +294,19 @@ impl Port {
     /// As for [`set_mtu`](Self::set_mtu).
     pub fn set_promiscuous(&self, on: bool) -> Result<(), Error> {
         self.change("changing promiscuous mode", |device| {
+            self.note_promiscuous(on);
             device.set_promiscuous(on)
-        })?;
-        self.record.set_promiscuous(on);
-        Ok(())
+        })
     }
 
-    fn primary_only(&self, what: &'static str) -> Result<(), Error> {
+    /// Takes back what was handed out for queues.
+    fn withdraw(&self) {
+        for (direction, queue) in self.queues() {
+            self.exchange.withdraw(&key(self.id, direction, queue));
+        }
+    }
+
+    pub(super) fn primary_only(&self, what: &'static str) -> Result<(), Error> {
         if self.primary {
             return Ok(());
         }
@@ -355,9 +413,9 @@ impl Port {
             PortState::Stopped,
         ];
         self.allow_in(&control, "change it", &open, "open it first")?;
-        change(control.device.as_mut()).map_err(|e| self.named(&control, e))?;
+        let changed = change(control.device.as_mut());
         self.record.set_info(&control.device.info());
-        Ok(())
+        changed.map_err(|e| self.named(&control, e))
     }
 
     /// Puts the port and its driver into an error that does not know them.
@@ -373,7 +431,7 @@ impl Port {
         }
     }
 
-    fn set_state(&self, control: &mut Control, state: PortState) {
+    pub(super) fn set_state(&self, control: &mut Control, state: PortState) {
         control.state = state;
         self.record.set_state(state);
     }

@@ -3,27 +3,41 @@
 //! The primary opens, configures, starts, stops and closes it; every process takes queues of it. What the others must know
 //! stands in the port's record (`record.rs`) and in the table (`table.rs`) of its queues.
 //!
-//! **If a process dies:** a secondary's queues are taken over; nothing else of the port is its business. When the primary
-//! dies record and table stay, queues go on, and the next primary that names the same port writes the record anew.
+//! **If a process dies:** a secondary's queues are taken over, by its successor or by a thread of the primary that stands in
+//! (`stand_in.rs`); nothing else of the port is its business. When the primary dies record and table stay, and queues go on. The
+//! next primary that names the same port adopts it with the descriptors that secondaries kept (`adoption.rs`), or, if nobody
+//! uses it, writes the record anew.
 
+mod adoption;
 mod lifecycle;
+mod stand_in;
+
+pub(crate) use self::adoption::withdraw_left;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use eal::sync::Ordering;
+use eal::sync::{Ordering, fence};
 use eal::{Owner, Region};
 
 use crate::args::DevArgs;
-use crate::driver::{Device, DeviceInfo, Direction, Driver, Link, PortId, QueueContext, QueueId};
+use crate::driver::{
+    Device, DeviceInfo, Direction, Driver, Handed, Link, PortId, QueueContext, QueueId,
+};
 use crate::error::{Error, PortState};
 use crate::exchange::{Exchange, key};
 use crate::mac::MacAddress;
-use crate::queue::{RxQueue, TxQueue};
+use crate::queue::{RxQueue, Standing, TxQueue};
 use crate::record::Record;
 use crate::rss::{Reta, RssKey};
 use crate::stats::{PortStats, QueueStats};
-use crate::table::QueueTable;
+use crate::table::{Claim, QueueTable};
+
+/// How long to wait for what the primary, which may just be taking the port over, hands out for a queue: steps, and the length
+/// of each.
+const FETCH_STEPS: u32 = 200;
+const FETCH_STEP: Duration = Duration::from_millis(5);
 
 /// A port: its control plane, and where its queues are had.
 pub struct Port {
@@ -36,6 +50,10 @@ pub struct Port {
     exchange: Arc<dyn Exchange>,
     primary: bool,
     control: Mutex<Control>,
+    /// In a secondary: which configuration of the port its descriptors were kept of.
+    kept: Mutex<Option<adoption::Configuration>>,
+    /// In the primary: who came for a queue that we stood in for.
+    comers: Mutex<stand_in::Comers>,
 }
 
 /// What only one thread of the process handles at a time.
@@ -44,6 +62,8 @@ struct Control {
     state: PortState,
     rx_ready: Vec<bool>,
     tx_ready: Vec<bool>,
+    /// Whether the port goes on as a former primary configured it.
+    adopted: bool,
 }
 
 impl fmt::Debug for Port {
@@ -57,6 +77,7 @@ impl fmt::Debug for Port {
 }
 
 /// Where a port lives.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) id: PortId,
     pub(crate) region: &'static Region,
@@ -73,6 +94,7 @@ impl Port {
         device: Box<dyn Device>,
     ) -> Result<Self, Error> {
         let table = QueueTable::reserve(place.region, place.id)?;
+        withdraw_left(&place);
         place.record.describe(&args, driver.name());
         place.record.set_info(&device.info());
         place.record.set_state(PortState::Opened);
@@ -87,7 +109,9 @@ impl Port {
         device: Box<dyn Device>,
     ) -> Result<Self, Error> {
         let table = QueueTable::lookup(place.region, place.id)?;
-        Ok(Self::new(place, args, driver, device, table, false))
+        let port = Self::new(place, args, driver, device, table, false);
+        port.keep_all();
+        Ok(port)
     }
 
     fn new(
@@ -109,6 +133,7 @@ impl Port {
             state: PortState::Opened,
             rx_ready: Vec::new(),
             tx_ready: Vec::new(),
+            adopted: false,
         });
         Self {
             id,
@@ -120,6 +145,8 @@ impl Port {
             exchange,
             primary,
             control,
+            kept: Mutex::default(),
+            comers: Mutex::default(),
         }
     }
 
@@ -154,6 +181,7 @@ impl Port {
         if !self.primary {
             (info.mac, info.mtu) = (self.mac(), self.mtu());
             info.capabilities = self.record.capabilities();
+            info.promiscuous = self.promiscuous();
         }
         info
     }
@@ -203,11 +231,10 @@ impl Port {
     /// # Errors
     ///
     /// [`Error::WrongState`] before the primary has started the port; [`Error::NoQueue`]; [`Error::Taken`] while somebody
-    /// living has it; [`Error::NoDescriptors`] when the primary hands out none.
+    /// living has it, or stands in for us and does not let go within a second; [`Error::NoDescriptors`] when the primary hands
+    /// out none.
     pub fn rx_queue(&self, queue: QueueId, owner: Owner) -> Result<RxQueue, Error> {
-        let (cx, claim, handed) = self.take(Direction::Rx, queue, owner)?;
-        let device = self.control().device.rx_queue(cx, handed)?;
-        Ok(RxQueue::new(device, &cx, self.record.state_word(), claim))
+        self.rx_queue_as(queue, owner, Standing::Own)
     }
 
     /// Takes a TX queue for the thread that owns the slot. Dropping it gives it back.
@@ -216,7 +243,7 @@ impl Port {
     ///
     /// As for [`rx_queue`](Self::rx_queue).
     pub fn tx_queue(&self, queue: QueueId, owner: Owner) -> Result<TxQueue, Error> {
-        let (cx, claim, handed) = self.take(Direction::Tx, queue, owner)?;
+        let (cx, claim, handed) = self.take(Direction::Tx, queue, owner, Standing::Own)?;
         let device = self.control().device.tx_queue(cx, handed)?;
         Ok(TxQueue::new(device, &cx, self.record.state_word(), claim))
     }
@@ -265,6 +292,18 @@ impl Port {
         named
     }
 
+    fn rx_queue_as(
+        &self,
+        queue: QueueId,
+        owner: Owner,
+        standing: Standing,
+    ) -> Result<RxQueue, Error> {
+        let (cx, claim, handed) = self.take(Direction::Rx, queue, owner, standing)?;
+        let device = self.control().device.rx_queue(cx, handed)?;
+        let state = self.record.state_word();
+        Ok(RxQueue::new(device, &cx, state, claim, standing))
+    }
+
     fn control(&self) -> MutexGuard<'_, Control> {
         // A panic in a driver leaves at worst a port that refuses what is asked next.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
@@ -283,21 +322,47 @@ impl Port {
         direction: Direction,
         queue: QueueId,
         owner: Owner,
-    ) -> Result<
-        (
-            QueueContext,
-            crate::table::Claim,
-            Option<crate::driver::Handed>,
-        ),
-        Error,
-    > {
-        let state = self.state();
+        standing: Standing,
+    ) -> Result<(QueueContext, Claim, Option<Handed>), Error> {
+        self.available(direction, queue)?;
+        let claim = match standing {
+            Standing::Own => self.table.claim(direction, queue, owner)?,
+            Standing::In => self.table.stand_in(queue, owner)?,
+        };
+        // Once more: the primary may have stopped the port in between, and configured it before it saw our claim. From now
+        // on it refuses to. Pairs with the fences in `configure` and `QueueTable::renew_undriven`. An error drops the claim.
+        fence(Ordering::SeqCst);
+        self.available(direction, queue)?;
+        let handed = if self.primary {
+            self.restore(direction, queue)?;
+            None
+        } else {
+            self.fetch(direction, queue)?
+        };
+        let (pool, descriptors) = self.table.setup(direction, queue)?;
+        let cx = QueueContext {
+            region: self.region,
+            port: self.id,
+            queue,
+            direction,
+            record: self.table.record(direction, queue),
+            counters: self.table.counters(direction, queue),
+            pool,
+            descriptors,
+            owner,
+        };
+        Ok((cx, claim, handed))
+    }
+
+    /// Whether the port is started and has the queue.
+    fn available(&self, direction: Direction, queue: QueueId) -> Result<(), Error> {
+        // A port that we have adopted is started for all others before it is for us.
+        let (state, remedy) = if self.primary {
+            (self.control().state, "start it first")
+        } else {
+            (self.state(), "wait until the primary has started it")
+        };
         if state != PortState::Started {
-            let remedy = if self.primary {
-                "start it first"
-            } else {
-                "wait until the primary has started it"
-            };
             return Err(Error::WrongState {
                 port: self.id,
                 what: "hand out a queue",
@@ -314,29 +379,31 @@ impl Port {
                 count,
             });
         }
-        let claim = self.table.claim(direction, queue, owner)?;
-        let (pool, descriptors) = self.table.setup(direction, queue)?;
-        let handed = if !self.primary && self.driver.hands_descriptors() {
-            let handed = self.exchange.fetch(&key(self.id, direction, queue))?;
-            Some(handed.ok_or(Error::NoDescriptors {
-                port: self.id,
-                direction,
-                queue,
-            })?)
-        } else {
-            None
-        };
-        let cx = QueueContext {
-            region: self.region,
+        Ok(())
+    }
+
+    /// What the primary hands out for a queue that we have claimed.
+    fn fetch(&self, direction: Direction, queue: QueueId) -> Result<Option<Handed>, Error> {
+        if !self.driver.hands_descriptors() {
+            return Ok(None);
+        }
+        self.keep_all();
+        let key = key(self.id, direction, queue);
+        for step in 0..FETCH_STEPS {
+            if step > 0 {
+                std::thread::sleep(FETCH_STEP);
+                self.available(direction, queue)?;
+            }
+            let edition = self.table.edition(direction, queue);
+            let handed = self.exchange.fetch(&key)?;
+            if let Some(handed) = handed.and_then(|handed| handed.of_edition(edition)) {
+                return Ok(Some(handed));
+            }
+        }
+        Err(Error::NoDescriptors {
             port: self.id,
-            queue,
             direction,
-            record: self.table.record(direction, queue),
-            counters: self.table.counters(direction, queue),
-            pool,
-            descriptors,
-            owner,
-        };
-        Ok((cx, claim, handed))
+            queue,
+        })
     }
 }

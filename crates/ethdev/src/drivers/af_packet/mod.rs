@@ -11,10 +11,12 @@
 //! looked at when frames arrive. The kernel still sees each packet: its stack should have no address on the
 //! interface, or answers too. See `docs/drivers.md`.
 //!
-//! **If a process dies:** the sockets live as long as anybody has a descriptor of them; every secondary that drives a queue
-//! has its own. Where in the ring to go on, the queue record says (`blocks.rs`). Frames that the kernel has
-//! taken from a TX queue are copies, so that nothing of a pool lies in the kernel.
+//! **If a process dies:** the sockets live as long as anybody has a descriptor of them, and every secondary keeps all of them:
+//! the next primary takes them over (`adoption.rs`), and a new RX socket joins the others. Where in the ring to go on, the queue
+//! record says (`blocks.rs`). Frames that the kernel has taken from a TX queue are copies, so that nothing of a pool lies in the
+//! kernel.
 
+mod adoption;
 mod blocks;
 mod options;
 mod rx;
@@ -38,8 +40,8 @@ use self::tx::PacketTx;
 use crate::args::{DevArgs, Key, PortConfig, did_you_mean, list};
 use crate::capabilities::Capabilities;
 use crate::driver::{
-    Attach, Device, DeviceInfo, Direction, Driver, Handed, Link, Probe, QueueContext, QueueId,
-    RxQueue, TxQueue,
+    Attach, Device, DeviceInfo, Direction, Driver, Handed, Legacy, Link, Probe, QueueContext,
+    QueueId, RxQueue, TxQueue,
 };
 use crate::error::Error;
 use crate::interfaces::interfaces;
@@ -88,6 +90,44 @@ impl Driver for AfPacket {
     }
 
     fn probe(&self, _cx: &Probe<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
+        Ok(Box::new(self.open(args)?))
+    }
+
+    fn adopt(
+        &self,
+        _cx: &Probe<'_>,
+        args: &DevArgs,
+        left: &Legacy,
+    ) -> Result<Box<dyn Device>, Error> {
+        let mut port = self.open(args)?;
+        port.inherit(left);
+        Ok(Box::new(port))
+    }
+
+    fn attach(&self, cx: &Attach<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
+        let options = Options::parse(args, self, queues_max())?;
+        let device = args.name().to_owned();
+        // Any socket can be asked for the state of an interface, and this one needs no privilege.
+        let control = socket_with(
+            AddressFamily::INET,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|source| Error::Kernel {
+            device: device.clone(),
+            what: "open a socket".into(),
+            source: source.into(),
+        })?;
+        Ok(Box::new(Port::new(
+            device, options, cx.mac, cx.mtu, control,
+        )))
+    }
+}
+
+impl AfPacket {
+    /// A port that the primary opens, without queues.
+    fn open(&self, args: &DevArgs) -> Result<Port, Error> {
         let options = Options::parse(args, self, queues_max())?;
         let device = args.name().to_owned();
         let control = sys::packet_socket().map_err(|source| match source.raw_os_error() {
@@ -126,17 +166,7 @@ impl Driver for AfPacket {
                 options.geometry.block_len
             );
         }
-        let port = Port {
-            device,
-            options,
-            mac,
-            mtu: 0,
-            control,
-            rx: Vec::new(),
-            tx: Vec::new(),
-            promiscuous: true,
-            spread: false,
-        };
+        let port = Port::new(device, options, mac, 0, control);
         if !port.link().up {
             tracing::warn!(
                 "{}: {} is down; bring it up with `ip link set {} up`",
@@ -145,35 +175,7 @@ impl Driver for AfPacket {
                 port.options.interface
             );
         }
-        Ok(Box::new(port))
-    }
-
-    fn attach(&self, cx: &Attach<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
-        let options = Options::parse(args, self, queues_max())?;
-        let device = args.name().to_owned();
-        // Any socket can be asked for the state of an interface, and this one needs no privilege.
-        let control = socket_with(
-            AddressFamily::INET,
-            SocketType::DGRAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|source| Error::Kernel {
-            device: device.clone(),
-            what: "open a socket".into(),
-            source: source.into(),
-        })?;
-        Ok(Box::new(Port {
-            device,
-            options,
-            mac: cx.mac,
-            mtu: cx.mtu,
-            control,
-            rx: Vec::new(),
-            tx: Vec::new(),
-            promiscuous: true,
-            spread: false,
-        }))
+        Ok(port)
     }
 }
 
@@ -196,11 +198,25 @@ struct Port {
     rx: Vec<Option<OwnedFd>>,
     tx: Vec<Option<OwnedFd>>,
     promiscuous: bool,
-    /// Whether the RX sockets share frames among them already.
-    spread: bool,
+    /// Of an adopted port: the group that the last primary's RX sockets shared frames in, as [`sys::fanout_word`] says it.
+    left_group: u32,
 }
 
 impl Port {
+    fn new(device: String, options: Options, mac: MacAddress, mtu: u16, control: OwnedFd) -> Self {
+        Self {
+            device,
+            options,
+            mac,
+            mtu,
+            control,
+            rx: Vec::new(),
+            tx: Vec::new(),
+            promiscuous: true,
+            left_group: 0,
+        }
+    }
+
     fn kernel<'a>(&'a self, what: &'a str) -> impl Fn(io::Error) -> Error + 'a {
         move |source| match source.raw_os_error() {
             Some(libc::ENODEV | libc::ENXIO) => no_interface(&self.device, &self.options.interface),
@@ -266,18 +282,39 @@ impl Port {
         open().map_err(self.kernel("send on"))
     }
 
-    /// Has the kernel spread frames over the RX sockets, once.
-    fn spread(&mut self) -> Result<(), Error> {
-        let sockets: Vec<BorrowedFd<'_>> = self.rx.iter().flatten().map(AsFd::as_fd).collect();
-        if self.spread || sockets.len() < 2 {
-            return Ok(());
-        }
-        let mode = self.options.fanout;
-        let join = || {
-            let id = sys::fanout_create(sockets[0], mode)?;
-            sockets[1..]
-                .iter()
-                .try_for_each(|fd| sys::fanout_join(*fd, mode, id))
+    /// The group in which RX sockets share frames, as [`sys::fanout_word`] says it; 0 while there is none.
+    fn group(&self) -> u32 {
+        let mut groups = self.rx.iter().flatten().map(group_of);
+        let ours = groups.find(|group| *group != 0);
+        // A socket that its living owner alone has is in the last primary's group.
+        let left = self.rx.iter().any(Option::is_none);
+        ours.unwrap_or(if left { self.left_group } else { 0 })
+    }
+
+    /// Has the kernel spread frames over the RX sockets, those that are new included.
+    fn spread(&self) -> Result<(), Error> {
+        let strangers: Vec<BorrowedFd<'_>> = self
+            .rx
+            .iter()
+            .flatten()
+            .filter(|fd| group_of(fd) == 0)
+            .map(AsFd::as_fd)
+            .collect();
+        let (group, mode) = (self.group(), self.options.fanout);
+        let join = || match strangers.split_first() {
+            None => Ok(()),
+            Some(_) if group != 0 => strangers.iter().try_for_each(|fd| {
+                sys::fanout_join(*fd, mode, sys::fanout_id(group))?;
+                // At once: what is its share from now on goes to nobody else.
+                sys::drop_everything(*fd, false)
+            }),
+            Some((_, [])) => Ok(()),
+            Some((first, others)) => {
+                let id = sys::fanout_create(*first, mode)?;
+                others
+                    .iter()
+                    .try_for_each(|fd| sys::fanout_join(*fd, mode, id))
+            }
         };
         join().map_err(|source| {
             let refused = source.raw_os_error() == Some(libc::EINVAL);
@@ -287,9 +324,7 @@ impl Port {
                 return self.kernel(what)(source);
             }
             self.kernel("spread frames over the queues of")(source)
-        })?;
-        self.spread = true;
-        Ok(())
+        })
     }
 
     fn drop_everything(&self, on: bool) -> Result<(), Error> {
@@ -313,45 +348,34 @@ impl Port {
             queue: cx.queue,
             reason: reason.into(),
         };
-        let mut words = handed
-            .payload
-            .chunks_exact(4)
-            .map(|word| u32::from_le_bytes(word.try_into().expect("chunks of four")));
-        if words.next() != Some(kind) {
-            return Err(bad("its first word is another"));
-        }
-        let mut numbers = [0; N];
-        for number in &mut numbers {
-            *number = words.next().ok_or_else(|| bad("it is too short"))?;
-        }
-        let fd = handed
-            .descriptors
-            .into_iter()
-            .next()
-            .ok_or_else(|| bad("the descriptor is missing"))?;
-        let fits = if kind == HANDED_RX {
-            sys::is_rx_socket(fd.as_fd())
-        } else {
-            sys::is_tx_socket(fd.as_fd())
-        };
-        if !fits {
-            return Err(bad("the descriptor is no packet socket for this direction"));
-        }
+        let (fd, numbers) = take_apart(handed, kind).map_err(bad)?;
         if let Ok(known) = sys::duplicate(&fd) {
             self.control = known;
         }
         Ok((fd, numbers))
     }
 
-    fn own(&self, queue: QueueId, direction: Direction) -> Result<OwnedFd, Error> {
-        let sockets = if direction == Direction::Rx {
-            &self.rx
-        } else {
-            &self.tx
+    fn socket(&self, queue: QueueId, direction: Direction) -> Option<&OwnedFd> {
+        let sockets = match direction {
+            Direction::Rx => &self.rx,
+            Direction::Tx => &self.tx,
         };
-        let socket = sockets.get(usize::from(queue.0)).and_then(Option::as_ref);
+        sockets.get(usize::from(queue.0))?.as_ref()
+    }
+
+    fn put(&mut self, queue: QueueId, direction: Direction, socket: OwnedFd) {
+        let sockets = match direction {
+            Direction::Rx => &mut self.rx,
+            Direction::Tx => &mut self.tx,
+        };
+        if let Some(place) = sockets.get_mut(usize::from(queue.0)) {
+            *place = Some(socket);
+        }
+    }
+
+    fn own(&self, queue: QueueId, direction: Direction) -> Result<OwnedFd, Error> {
         let absent = || io::Error::from(io::ErrorKind::NotFound);
-        socket
+        self.socket(queue, direction)
             .ok_or_else(absent)
             .and_then(sys::duplicate)
             .map_err(self.kernel("share a socket of"))
@@ -372,6 +396,7 @@ impl Device for Port {
             max_descriptors: self.options.frame_count.max(1 << 16),
             capabilities: CAPABILITIES,
             node: None,
+            promiscuous: self.promiscuous,
         }
     }
 
@@ -383,7 +408,7 @@ impl Device for Port {
         // Sockets of an earlier configuration go: their fanout group has other members.
         self.rx = (0..rx).map(|_| None).collect();
         self.tx = (0..tx).map(|_| None).collect();
-        self.spread = false;
+        self.left_group = 0;
         Ok(())
     }
 
@@ -403,17 +428,17 @@ impl Device for Port {
                 data_room: (FIRST_SEGMENT_MIN + usize::from(HEADROOM)).next_multiple_of(64),
             });
         }
-        let socket = self.open_rx()?;
-        if let Some(place) = self.rx.get_mut(usize::from(queue.0)) {
-            *place = Some(socket);
+        if !self.holds(queue, Direction::Rx) {
+            let socket = self.open_rx()?;
+            self.put(queue, Direction::Rx, socket);
         }
         Ok(())
     }
 
     fn tx_queue_setup(&mut self, queue: QueueId, _descriptors: u32) -> Result<(), Error> {
-        let socket = self.open_tx()?;
-        if let Some(place) = self.tx.get_mut(usize::from(queue.0)) {
-            *place = Some(socket);
+        if !self.holds(queue, Direction::Tx) {
+            let socket = self.open_tx()?;
+            self.put(queue, Direction::Tx, socket);
         }
         Ok(())
     }
@@ -483,6 +508,20 @@ impl Device for Port {
         }))
     }
 
+    fn adopt(&mut self, queue: QueueId, direction: Direction, kept: Handed) -> Result<(), String> {
+        let socket = self.examine(direction, kept)?;
+        self.put(queue, direction, socket);
+        Ok(())
+    }
+
+    fn holds(&self, queue: QueueId, direction: Direction) -> bool {
+        self.socket(queue, direction).is_some()
+    }
+
+    fn word(&self) -> u32 {
+        self.group()
+    }
+
     fn rx_queue(
         &mut self,
         cx: QueueContext,
@@ -533,6 +572,43 @@ impl Device for Port {
         };
         Ok(Box::new(PacketTx::new(fd, cx.counters)))
     }
+}
+
+/// The group that a socket shares frames in; 0 for none, and of what is no packet socket.
+fn group_of(fd: &OwnedFd) -> u32 {
+    sys::fanout_word(fd.as_fd()).unwrap_or(0)
+}
+
+/// The descriptor and the words of what was handed over for a direction, or why it is not that.
+fn take_apart<const N: usize>(
+    handed: Handed,
+    kind: u32,
+) -> Result<(OwnedFd, [u32; N]), &'static str> {
+    let mut words = handed
+        .payload
+        .chunks_exact(4)
+        .map(|word| u32::from_le_bytes(word.try_into().expect("chunks of four")));
+    if words.next() != Some(kind) {
+        return Err("its first word is another");
+    }
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = words.next().ok_or("it is too short")?;
+    }
+    let fd = handed
+        .descriptors
+        .into_iter()
+        .next()
+        .ok_or("the descriptor is missing")?;
+    let fits = if kind == HANDED_RX {
+        sys::is_rx_socket(fd.as_fd())
+    } else {
+        sys::is_tx_socket(fd.as_fd())
+    };
+    if !fits {
+        return Err("the descriptor is no packet socket for this direction");
+    }
+    Ok((fd, numbers))
 }
 
 /// The error for an interface that is not there, with those that are.

@@ -116,6 +116,26 @@ pub(super) fn bind(fd: BorrowedFd<'_>, ifindex: u32, receive: bool) -> io::Resul
     check(unsafe { libc::bind(fd.as_raw_fd(), ptr::from_ref(&address).cast(), len) })
 }
 
+/// What a packet socket is bound to: the number of the interface, -1 once that is gone, and whether it is to every protocol
+/// ([`bind`] with `receive`).
+pub(super) fn bound_to(fd: BorrowedFd<'_>) -> io::Result<(i32, bool)> {
+    // SAFETY: all zero is an address of no interface: integers, and an array of them.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    let mut len = size_of_as_socklen::<libc::sockaddr_ll>();
+    // SAFETY: the kernel writes at most `len` bytes, the size of `address`, into it, and any bytes are a `sockaddr_ll`.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut len) })?;
+    if i32::from(address.sll_family) != libc::AF_PACKET {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let protocol = u16::from_be(address.sll_protocol);
+    Ok((address.sll_ifindex, i32::from(protocol) == libc::ETH_P_ALL))
+}
+
+/// The network namespace of a socket, by a number that no other has had.
+pub(super) fn namespace(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    option(fd, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
+}
+
 /// Has the socket drop every frame (before the port is started, and when it is stopped), or none.
 pub(super) fn drop_everything(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     if !on {
@@ -139,12 +159,21 @@ pub(super) fn drop_everything(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
+/// The id of a group in what [`fanout_word`] says.
+pub(super) fn fanout_id(word: u32) -> u16 {
+    u16::try_from(word & 0xffff).expect("masked to 16 bits")
+}
+
 /// Makes a group in which the kernel spreads frames by `mode`; returns its id, which no other group has.
 pub(super) fn fanout_create(fd: BorrowedFd<'_>, mode: u32) -> io::Result<u16> {
     let flags = mode | libc::PACKET_FANOUT_FLAG_UNIQUEID | FANOUT_IGNORE_OUTGOING;
     set_option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, &(flags << 16))?;
-    let word: u32 = option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT)?;
-    Ok(u16::try_from(word & 0xffff).expect("masked to 16 bits"))
+    Ok(fanout_id(fanout_word(fd)?))
+}
+
+/// The group that a socket is in, as the kernel tells it; 0 for none. Its low half is the id.
+pub(super) fn fanout_word(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT)
 }
 
 /// Joins the group `id`, made with the same `mode`.

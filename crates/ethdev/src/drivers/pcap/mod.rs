@@ -18,25 +18,31 @@
 //! | queue record `block`, `packet`: frames taken in this pass through the file | the queue's owner | its successor |
 //! | the end of a TX file                    | owners of TX queues    | whoever opens the file |
 //!
-//! **If a process dies:** its successor on an RX queue passes what the dead one had taken. A process killed inside
+//! **If a process dies:** the primary's files stay open in the secondaries that kept them, and the next primary takes them over:
+//! a TX file goes on at its end, locked all the time. One that nobody kept is no longer locked; it is opened again and appended
+//! to, if it is a capture of the same kind. One that a living process writes and has not offered stays with that process:
+//! nobody else gets a descriptor of it until it ends. An RX file is opened again; records count the frames that were taken of it.
+//!
+//! Its successor on an RX queue passes what the dead one had taken. A process killed inside
 //! `writev` may leave the last record of its burst cut short in the file, followed by the records of others; a full
 //! disk does not: the part that was written is taken back, and the queue stops with [`QueueState::Failed`](crate::QueueState::Failed).
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use mbuf::{Burst, Lcore, Pool};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, flock};
 use rustix::io::Errno;
+use tracing::warn;
 
 use crate::args::{DevArgs, Key, PortConfig};
 use crate::capabilities::Capabilities;
 use crate::driver::{
-    self, Attach, Device, DeviceInfo, Direction, Driver, Handed, PortId, Probe, QueueContext,
-    QueueId,
+    self, Attach, Device, DeviceInfo, Direction, Driver, Handed, Legacy, PortId, Probe,
+    QueueContext, QueueId,
 };
 use crate::error::Error;
 use crate::mac::MacAddress;
@@ -85,11 +91,27 @@ impl Driver for Pcap {
     fn probe(&self, cx: &Probe<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
         let mut device = PcapDevice::new(cx.port, args)?;
         for path in &device.rx_paths {
-            device.rx.push(open_input(args, path)?);
+            device.rx.push(Some(open_input(args, path)?));
         }
         for path in &device.tx_paths {
-            device.tx.push(open_output(args, path, device.stamp)?);
+            let file = open_output(args, path, device.stamp, Before::Goes)?;
+            device.tx.push(Some(file));
         }
+        Ok(Box::new(device))
+    }
+
+    fn adopt(
+        &self,
+        cx: &Probe<'_>,
+        args: &DevArgs,
+        _left: &Legacy,
+    ) -> Result<Box<dyn Device>, Error> {
+        let mut device = PcapDevice::new(cx.port, args)?;
+        // A file that is gone may still be had from who kept it.
+        let inputs = device.rx_paths.iter();
+        device.rx = inputs.map(|path| open_input(args, path).ok()).collect();
+        device.tx = device.tx_paths.iter().map(|_| None).collect();
+        device.args = Some(args.clone());
         Ok(Box::new(device))
     }
 
@@ -106,9 +128,13 @@ struct PcapDevice {
     tx_paths: Vec<PathBuf>,
     infinite: bool,
     stamp: Stamp,
-    /// In the primary; a secondary is handed its descriptors.
-    rx: Vec<File>,
-    tx: Vec<File>,
+    /// In the primary, one for each path, but for those of an adopted port that are still to come; a secondary is handed its
+    /// descriptors.
+    rx: Vec<Option<File>>,
+    tx: Vec<Option<File>>,
+    /// Of an adopted port: to open what nobody kept.
+    args: Option<DevArgs>,
+    promiscuous: bool,
 }
 
 impl PcapDevice {
@@ -137,30 +163,73 @@ impl PcapDevice {
             stamp,
             rx: Vec::new(),
             tx: Vec::new(),
+            args: None,
+            promiscuous: true,
         })
+    }
+
+    /// Where a queue's file stands among those of its direction, if it has one.
+    fn place(&self, direction: Direction, queue: QueueId) -> Option<usize> {
+        let queue = usize::from(queue.0);
+        match direction {
+            Direction::Rx => (queue < self.rx_paths.len()).then_some(queue),
+            Direction::Tx => queue.checked_rem(self.tx_paths.len()),
+        }
     }
 
     /// The path of a queue's file, if it has one.
     fn path(&self, direction: Direction, queue: QueueId) -> Option<&PathBuf> {
-        let queue = usize::from(queue.0);
+        let place = self.place(direction, queue)?;
         match direction {
-            Direction::Rx => self.rx_paths.get(queue),
-            Direction::Tx => queue
-                .checked_rem(self.tx_paths.len())
-                .and_then(|file| self.tx_paths.get(file)),
+            Direction::Rx => self.rx_paths.get(place),
+            Direction::Tx => self.tx_paths.get(place),
+        }
+    }
+
+    /// The file of a queue, if it has one and it is open here.
+    fn opened(&self, direction: Direction, queue: QueueId) -> Option<&File> {
+        let place = self.place(direction, queue)?;
+        let files = match direction {
+            Direction::Rx => &self.rx,
+            Direction::Tx => &self.tx,
+        };
+        files.get(place)?.as_ref()
+    }
+
+    /// Opens what nobody kept of an adopted port.
+    fn open_anew(&mut self, direction: Direction, queue: QueueId) -> Result<(), Error> {
+        let (Some(args), Some(path), Some(place)) = (
+            &self.args,
+            self.path(direction, queue),
+            self.place(direction, queue),
+        ) else {
+            return Ok(());
+        };
+        if self.opened(direction, queue).is_some() {
+            return Ok(());
+        }
+        let file = match direction {
+            Direction::Rx => open_input(args, path)?,
+            Direction::Tx => open_output(args, path, self.stamp, Before::Stays)?,
+        };
+        self.put(direction, place, file);
+        Ok(())
+    }
+
+    fn put(&mut self, direction: Direction, place: usize, file: File) {
+        let files = match direction {
+            Direction::Rx => &mut self.rx,
+            Direction::Tx => &mut self.tx,
+        };
+        if let Some(slot) = files.get_mut(place) {
+            *slot = Some(file);
         }
     }
 
     /// A descriptor of our own for a queue's file, if it has one and we opened it.
     fn duplicate(&self, direction: Direction, queue: QueueId) -> Result<Option<OwnedFd>, Error> {
-        let queue = usize::from(queue.0);
-        let file = match direction {
-            Direction::Rx => self.rx.get(queue),
-            Direction::Tx => queue
-                .checked_rem(self.tx.len())
-                .and_then(|file| self.tx.get(file)),
-        };
-        let duplicate = file
+        let duplicate = self
+            .opened(direction, queue)
             .map(|file| file.as_fd().try_clone_to_owned())
             .transpose();
         duplicate.map_err(|source| Error::Kernel {
@@ -230,8 +299,16 @@ fn open_input(args: &DevArgs, path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Creates a capture file, or empties the one that is there, and writes its header.
-fn open_output(args: &DevArgs, path: &Path, stamp: Stamp) -> Result<File, Error> {
+/// What becomes of what a capture file holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Goes,
+    /// If it begins as the file that we would write.
+    Stays,
+}
+
+/// Creates a capture file, or takes the one that is there, and writes its header.
+fn open_output(args: &DevArgs, path: &Path, stamp: Stamp, before: Before) -> Result<File, Error> {
     let error = |reason: String| Error::File {
         device: args.name().to_owned(),
         path: path.to_owned(),
@@ -252,9 +329,48 @@ fn open_output(args: &DevArgs, path: &Path, stamp: Stamp) -> Result<File, Error>
         let busy =
             || error("another port or process reads or writes it; write another file".into());
         lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
+        let header = file_header(stamp);
+        let mut start = header;
+        start.fill(0);
+        // A file that is shorter begins otherwise.
+        let begins = file.read_exact_at(&mut start, 0).is_ok() && start == header;
+        if before == Before::Stays && begins {
+            return Ok(file);
+        }
         file.set_len(0).map_err(refused)?;
     }
     io::Write::write_all(&mut &file, &file_header(stamp)).map_err(refused)?;
+    Ok(file)
+}
+
+/// Looks at what a secondary kept of a queue: a file that can be used as the path's would be, or why it cannot.
+fn examine(path: &Path, direction: Direction, kept: Handed) -> Result<File, String> {
+    let mut descriptors = kept.descriptors;
+    let file = match (descriptors.pop(), descriptors.is_empty()) {
+        (Some(fd), true) => File::from(fd),
+        _ => return Err("one descriptor was expected".into()),
+    };
+    let unclear = |error: io::Error| format!("the kernel says of it: {error}");
+    let kind = file.metadata().map_err(unclear)?;
+    let device = direction == Direction::Tx && kind.file_type().is_char_device();
+    if !kind.is_file() && !device {
+        return Err("it is no file".into());
+    }
+    let flags = fcntl_getfl(&file).map_err(|errno| unclear(errno.into()))?;
+    let fits = match direction {
+        Direction::Rx => !flags.contains(OFlags::WRONLY),
+        Direction::Tx => flags.contains(OFlags::RDWR | OFlags::APPEND),
+    };
+    if !fits {
+        return Err("it is open for the other direction".into());
+    }
+    let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (kind.dev(), kind.ino());
+    if !std::fs::metadata(path).is_ok_and(same) {
+        warn!(
+            "{}: moved or replaced since it was opened; the one that was opened is used on",
+            path.display()
+        );
+    }
     Ok(file)
 }
 
@@ -284,6 +400,7 @@ impl Device for PcapDevice {
                 | Capabilities::TX_CHECKSUM
                 | Capabilities::PROMISCUOUS,
             node: None,
+            promiscuous: self.promiscuous,
         }
     }
 
@@ -293,15 +410,15 @@ impl Device for PcapDevice {
 
     fn rx_queue_setup(
         &mut self,
-        _queue: QueueId,
+        queue: QueueId,
         _descriptors: u32,
         _pool: Pool,
     ) -> Result<(), Error> {
-        Ok(())
+        self.open_anew(Direction::Rx, queue)
     }
 
-    fn tx_queue_setup(&mut self, _queue: QueueId, _descriptors: u32) -> Result<(), Error> {
-        Ok(())
+    fn tx_queue_setup(&mut self, queue: QueueId, _descriptors: u32) -> Result<(), Error> {
+        self.open_anew(Direction::Tx, queue)
     }
 
     fn start(&mut self) -> Result<(), Error> {
@@ -317,8 +434,27 @@ impl Device for PcapDevice {
         self.tx.clear();
     }
 
-    fn set_promiscuous(&mut self, _on: bool) -> Result<(), Error> {
+    fn set_promiscuous(&mut self, on: bool) -> Result<(), Error> {
+        // No frame has another addressee here: the mode is only what was said.
+        self.promiscuous = on;
         Ok(())
+    }
+
+    fn adopt(&mut self, queue: QueueId, direction: Direction, kept: Handed) -> Result<(), String> {
+        let (Some(path), Some(place)) = (self.path(direction, queue), self.place(direction, queue))
+        else {
+            return Ok(());
+        };
+        let file = examine(path, direction, kept)?;
+        // TX queues share a file, hence one lock on it: the first descriptor is that of all.
+        if direction == Direction::Rx || self.opened(direction, queue).is_none() {
+            self.put(direction, place, file);
+        }
+        Ok(())
+    }
+
+    fn holds(&self, queue: QueueId, direction: Direction) -> bool {
+        self.place(direction, queue).is_none() || self.opened(direction, queue).is_some()
     }
 
     fn descriptors(&self, queue: QueueId, direction: Direction) -> Result<Option<Handed>, Error> {
