@@ -13,6 +13,7 @@ mod group;
 mod list;
 mod pools;
 mod print;
+mod recovered;
 mod rings;
 mod zones;
 
@@ -106,6 +107,15 @@ EXIT STATUS:
     0  done     1  no such group     2  wrong arguments")]
     Pools(group::GroupArgs),
 
+    /// Tell what sweeps after deaths gave back, by the place where it was found
+    #[command(after_help = "EXAMPLES:
+    forebay recovered                              the group \"rte\"
+    forebay recovered --file-prefix lab --json     one object, for scripts
+
+EXIT STATUS:
+    0  done     1  no such group     2  wrong arguments")]
+    Recovered(group::GroupArgs),
+
     /// Walk all memory and find every buffer of every pool exactly once
     ///
     /// Reads magazines, rings and tags itself, sharing no code with what it checks. While packets
@@ -167,6 +177,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Zones(args) => zones::run(&args),
         Task::Rings(args) => rings::run(&args),
         Task::Pools(args) => pools::run(&args),
+        Task::Recovered(args) => recovered::run(&args),
         Task::Check(args) => check::run(&args),
         Task::Clean(args) => clean::run(&args),
         Task::Server | Task::Client => unreachable!("handed over before clap saw them"),

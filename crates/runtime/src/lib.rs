@@ -1,8 +1,8 @@
 //! Forebay: one network port, many processes that share its packets in memory.
 //!
-//! The aim is that any of them may crash, restart or be upgraded without the others noticing.
-//! Today a secondary may come, go and be replaced; what a *killed* one held comes back when the
-//! group starts anew.
+//! Any of them may crash, restart or be upgraded without the others noticing: a primary starts a
+//! [`Guard`](guard::Guard), which gives back what the dead held, and takes over the group of a
+//! primary that is no more.
 //!
 //! This is the crate that an application depends on. It joins the crates below it and re-exports
 //! what a program needs:
@@ -14,6 +14,7 @@
 //! | buffers | [`Pool`], [`Lcore`], [`Mbuf`], [`Burst`] | `rte_pktmbuf_*` |
 //! | buffers through rings | [`MbufProducer`], [`MbufConsumer`] | `rte_ring_*_burst` of mbufs |
 //! | ports | [`Ports`], [`Port`], [`TxBuffer`] | `rte_eth_*` |
+//! | after a death: what the dead held is given back | [`guard`] | |
 //! | the server and the client of the lesson | [`pipeline`] | `client_server_mp` |
 //!
 //! # A primary
@@ -23,7 +24,7 @@
 //! the ring.
 //!
 //! ```
-//! use forebay::{Burst, Eal, EalArgs, Flags, Lcore, MbufProducer, Pool, PoolConfig, PortConfig, PortId, Ports, QueueId, Ring};
+//! use forebay::{Burst, Eal, EalArgs, Flags, Guard, Lcore, MbufProducer, Pool, PoolConfig, PortConfig, PortId, Ports, QueueId, Ring};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let prefix = format!("--file-prefix=doc-primary-{}", std::process::id());
@@ -34,6 +35,7 @@
 //! let eal = Eal::init(args)?;
 //! println!("{} process, main lcore {}", eal.proc_type(), eal.main_lcore());
 //!
+//! let _guard = Guard::start(&eal)?;                // gives back what killed processes held
 //! let region = eal.region();
 //! let pool = Pool::create(region, &PoolConfig::new("mbuf_pool_0", 4096))?;
 //! let ring = Ring::create(region, "dispatch_ring_p0_q0", 128, None, Flags::SP_ENQ | Flags::SC_DEQ)?;
@@ -127,11 +129,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod guard;
 pub mod pipeline;
 
 pub use eal::{
     self, Eal, EalArgs, LcoreHandle, LcoreId, Owner, ProcType, Region, Slot, Zone, ZoneKind,
 };
 pub use ethdev::{self, Port, PortConfig, PortId, Ports, QueueId, RxQueue, TxBuffer, TxQueue};
+pub use guard::Guard;
 pub use mbuf::{self, BURST_MAX, Burst, Lcore, Mbuf, MbufConsumer, MbufProducer, Pool, PoolConfig};
 pub use ring::{self, Flags, Ring};

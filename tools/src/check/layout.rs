@@ -6,6 +6,7 @@
 //!       then magazines, 320 bytes each: owner u32, count u32; at 64 up to 64 indices u32
 //!       then metas, 64 bytes each: tag u32 at 0; at 24 next u32 and original u32, as one u64
 //! ring  0    layout, flags, size, lanes, limit: u64 each
+//!       160  not zero once mbufs were sent, u64; other rings hold numbers of their users'
 //!       256  producers u64 a lane | tails u32 a lane | heads, a line a lane | counters, likewise |
 //!            slots, u32 each, two in a u64, even one low; parts at multiples of 128
 //! ```
@@ -31,6 +32,8 @@ const META_LINKS: usize = 24;
 /// Bits of an index that count within its pool.
 const NUMBER_BITS: u32 = 24;
 
+/// Where a ring says that it carries mbufs.
+const MBUFS: usize = 160;
 /// Where a ring's producers stand.
 const PRODUCERS: usize = 256;
 /// The most that a ring may claim to be: 64 lanes of 2^24 items.
@@ -201,7 +204,11 @@ impl<'r> RingWords<'r> {
         };
         Ok(Self {
             size: u32::try_from(size).map_err(|_| Unreadable::Damaged)?,
-            lanes: (0..lane_count).map(lane).collect::<Result<_, _>>()?,
+            lanes: if zone.get::<AtomicU64>(MBUFS)?.load(Ordering::Relaxed) == 0 {
+                Vec::new()
+            } else {
+                (0..lane_count).map(lane).collect::<Result<_, _>>()?
+            },
         })
     }
 

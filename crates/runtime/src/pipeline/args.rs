@@ -56,6 +56,8 @@ pub struct ServerArgs {
     pub quiet: bool,
     /// `--interval`: between two screens.
     pub interval: Duration,
+    /// `--stall-report`: keep the longest round of the loop in the slot's record.
+    pub stall_report: bool,
 }
 
 /// The client's arguments.
@@ -63,6 +65,8 @@ pub struct ServerArgs {
 pub struct ClientArgs {
     /// `-n`: which client this is, counted from 0.
     pub id: u32,
+    /// `--stall-report`: keep the longest round of the loop in the slot's record.
+    pub stall_report: bool,
 }
 
 impl ServerArgs {
@@ -82,6 +86,7 @@ impl ServerArgs {
             json: false,
             quiet: false,
             interval: Duration::from_secs(1),
+            stall_report: false,
         };
         let mut args = Words::new(args);
         while let Some((key, glued)) = args.next_key()? {
@@ -106,6 +111,7 @@ impl ServerArgs {
                 "--interval" => parsed.interval = interval(&args.value(&key, glued)?)?,
                 "--json" => parsed.json = flag(&key, glued)?,
                 "--no-screen" => parsed.quiet = flag(&key, glued)?,
+                "--stall-report" => parsed.stall_report = flag(&key, glued)?,
                 _ => return Err(unknown(&key, SERVER_KEYS)),
             }
         }
@@ -153,7 +159,7 @@ impl ClientArgs {
     ///
     /// Names the argument that is missing or wrong, and what it should be.
     pub fn parse(args: &[String]) -> Result<Self, Usage> {
-        let mut id = None;
+        let (mut id, mut stall_report) = (None, false);
         let mut args = Words::new(args);
         while let Some((key, glued)) = args.next_key()? {
             match key.as_str() {
@@ -165,12 +171,13 @@ impl ClientArgs {
                         ))
                     })?);
                 }
+                "--stall-report" => stall_report = flag(&key, glued)?,
                 _ => return Err(unknown(&key, CLIENT_KEYS)),
             }
         }
         let id =
             id.ok_or_else(|| Usage("-n ID is missing; the first client is `-n 0`".to_owned()))?;
-        Ok(Self { id })
+        Ok(Self { id, stall_report })
     }
 }
 
@@ -183,8 +190,9 @@ const SERVER_KEYS: &[&str] = &[
     "--interval",
     "--json",
     "--no-screen",
+    "--stall-report",
 ];
-const CLIENT_KEYS: &[&str] = &["-n"];
+const CLIENT_KEYS: &[&str] = &["-n", "--stall-report"];
 
 /// The words of a command line, taken one option at a time.
 struct Words<'a> {

@@ -12,8 +12,12 @@ use ring::Ring;
 
 use super::args::{ClientArgs, Queues, Usage};
 use super::idle::Idle;
+use super::pace::Pace;
 use super::stats::{ClientCounters, PORTS_MAX, PortInfo, segments};
 use super::{ring_name, stop_flag};
+
+/// How often a client looks whether there is one.
+const POLL: Duration = Duration::from_millis(5);
 
 /// How long a client without `--wait` gives a server that is just starting.
 const SERVER_WAIT: Duration = Duration::from_secs(2);
@@ -55,37 +59,38 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     lcore.slot().record().set_core(eal.main_lcore().0);
     let ports = Ports::probe(eal)?;
     let queue = QueueId(u16::try_from(args.id).expect("below CLIENTS_MAX"));
-    let each = info.queues() == Queues::Each;
 
     // The claims come first, those that tell two clients with one id apart before all others.
-    let mut source = if each {
-        let queues = info
-            .ports()
-            .iter()
-            .map(|port| {
-                let end = ports.port(PortId(*port))?.rx_queue(queue, lcore.owner());
-                end.map_err(|error| match error {
-                    ethdev::Error::Taken { pid, .. } => taken(args.id, pid),
-                    error => error.into(),
-                })
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Source::Queues(queues)
-    } else {
-        let ring = Ring::lookup(region, &ring_name(args.id))?;
-        let end = ring.consumer(lcore.owner()).map_err(|error| match error {
-            ring::Error::Taken { pid, .. } => taken(args.id, pid),
-            error => error.into(),
-        })?;
-        Source::Ring(MbufConsumer::new(end))
+    let ring = Ring::lookup(region, &ring_name(args.id))?;
+    let ring = ring.consumer(lcore.owner()).map_err(|error| match error {
+        ring::Error::Taken { pid, .. } => taken(args.id, pid),
+        error => error.into(),
+    })?;
+    let mut source = Source {
+        ring: MbufConsumer::new(ring),
+        queues: Vec::new(),
     };
-    let mut outputs = Outputs::open(&lcore, &ports, info, args.id, queue)?;
+    if info.queues() == Queues::Each {
+        for port in info.ports() {
+            let port = ports.port(PortId(port))?;
+            let end = patiently(wait, stop, || port.rx_queue(queue, lcore.owner()));
+            source.queues.push(end.map_err(|error| match error {
+                ethdev::Error::Taken { pid, .. } => taken(args.id, pid),
+                error => error.into(),
+            })?);
+        }
+    }
+    let mut outputs = patiently(wait, stop, || {
+        Outputs::open(&lcore, &ports, info, args.id, queue)
+    })?;
     let owner = info.client(args.id).owner;
     owner.store(lcore.owner().bits(), Ordering::Relaxed);
     eprintln!("ready: client {}, slot {}", args.id, lcore.slot_id());
 
     let mut idle = Idle::default();
+    let mut pace = Pace::new(&lcore.slot().record().run, args.stall_report);
     while !stop.load(Ordering::Relaxed) {
+        pace.round();
         if turn(&lcore, &mut source, &mut outputs) {
             idle.reset();
         } else {
@@ -95,13 +100,34 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     }
     // What is in the ring by now goes out as well: who stops a client loses nothing. The bound is
     // for a server that goes on filling it.
-    let mut left = source.waiting();
+    // What waits in a device waits for whoever takes the queue next.
+    source.queues.clear();
+    let mut left = source.ring.len();
     while left > 0 && turn(&lcore, &mut source, &mut outputs) {
         left = left.saturating_sub(1);
     }
     outputs.flush();
     owner.store(Owner::NONE.bits(), Ordering::Relaxed);
     Ok(())
+}
+
+/// Opens what needs a primary that answers, also while one is dead and the next one comes.
+fn patiently<T>(
+    wait: Duration,
+    stop: &AtomicBool,
+    mut open: impl FnMut() -> Result<T, ethdev::Error>,
+) -> Result<T, ethdev::Error> {
+    let start = Instant::now();
+    loop {
+        match open() {
+            Err(
+                ethdev::Error::Eal(eal::Error::PrimaryGone { .. })
+                | ethdev::Error::NoDescriptors { .. }
+                | ethdev::Error::WrongState { .. },
+            ) if start.elapsed() < wait && !stop.load(Ordering::Relaxed) => thread::sleep(POLL),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Says in the user's words that another client has the id.
@@ -134,7 +160,7 @@ fn wait_for_server(
             tracing::info!("waiting for the server of group {prefix:?}");
             told = true;
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(POLL);
     }
     Ok(None)
 }
@@ -142,42 +168,27 @@ fn wait_for_server(
 /// Takes a burst from each source and buffers it for sending; says whether there was any.
 fn turn<'c>(lcore: &'c Lcore, source: &mut Source, outputs: &mut Outputs<'c>) -> bool {
     let mut any = false;
-    match source {
-        Source::Ring(ring) => {
-            let mut burst = Burst::new(lcore);
-            if ring.dequeue_burst(lcore, &mut burst).count > 0 {
-                outputs.send(burst);
-                any = true;
-            }
-        }
-        Source::Queues(queues) => {
-            for queue in queues {
-                let mut burst = Burst::new(lcore);
-                if queue.rx_burst(lcore, &mut burst) > 0 {
-                    outputs.send(burst);
-                    any = true;
-                }
-            }
+    let mut burst = Burst::new(lcore);
+    if source.ring.dequeue_burst(lcore, &mut burst).count > 0 {
+        outputs.send(burst);
+        any = true;
+    }
+    for queue in &mut source.queues {
+        let mut burst = Burst::new(lcore);
+        if queue.rx_burst(lcore, &mut burst) > 0 {
+            outputs.send(burst);
+            any = true;
         }
     }
     any
 }
 
 /// Where a client's packets come from.
-enum Source {
-    Ring(MbufConsumer<'static>),
-    Queues(Vec<RxQueue>),
-}
-
-impl Source {
-    /// Packets that wait in this process's reach and would be left behind.
-    fn waiting(&mut self) -> usize {
-        match self {
-            Self::Ring(ring) => ring.len(),
-            // What waits in a device waits for whoever takes the queue next.
-            Self::Queues(_) => 0,
-        }
-    }
+struct Source {
+    /// From the server: all packets, or what came by the queues of others that are away.
+    ring: MbufConsumer<'static>,
+    /// With `--queues each`, a queue of its own on each port.
+    queues: Vec<RxQueue>,
 }
 
 /// The ports in pairs, each with this client's transmit queue.
@@ -205,7 +216,7 @@ impl<'c> Outputs<'c> {
         info: PortInfo<'static>,
         id: u32,
         queue: QueueId,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, ethdev::Error> {
         let mut column = [NOWHERE; PORTS_MAX];
         let mut outputs = Vec::new();
         for (place, port) in info.ports().into_iter().enumerate() {

@@ -7,8 +7,13 @@
 //!            port 1 ──rx──┘                    └─ MProc_Client_1_RX ─► client 1 ─┘ tx queue 1
 //! ```
 //!
-//! With `--queues each` there are no rings: every client reads a receive queue of its own on each
-//! port, as F-Stack's processes do, and the server configures and watches.
+//! With `--queues each` every client reads a receive queue of its own on each port, as F-Stack's
+//! processes do, and the server configures and watches; the queues of clients that are away it
+//! reads itself, and spreads their packets over the rings of those that are there.
+//!
+//! Clients come, go and crash as they like: what a killed one held is back before its successor
+//! asks. A server that crashes or is replaced leaves the clients running, and the next one takes
+//! the group over as it is.
 //!
 //! A client swaps the ports of a pair: what came in at the first goes out at the second.
 //! [`server`] and [`client`] are whole programs: `mp_server` and `mp_client`, `forebay server` and
@@ -17,6 +22,7 @@
 pub mod args;
 mod client;
 mod idle;
+mod pace;
 mod screen;
 mod server;
 pub mod stats;
@@ -164,6 +170,7 @@ Options behind `--`:
       --json           Print one JSON object an interval instead of the screen
       --no-screen      Print nothing
       --interval SECS  Between two screens [default: 1]
+      --stall-report   Keep the longest round of the packet loop where tools see it
 
 A server is always the primary, and its region is by default (-m) as large as the pipeline needs.
 
@@ -183,6 +190,7 @@ Usage: PROGRAM [EAL OPTIONS] -- -n ID
 
 Options behind `--`:
   -n ID                Which client this is, from 0
+      --stall-report   Keep the longest round of the packet loop where tools see it
 
 A client is always a secondary, also with --proc-type=auto; memory and devices are the server's. It
 gives a server that is just starting two seconds, and --wait SECONDS if that is more.

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use eal::{Eal, EalArgs, Owner, ProcType, Region};
-use ethdev::{DevArgs, PortConfig, PortId, Ports, QueueId, RxQueue, rss};
+use eal::{Eal, EalArgs, ProcType, Region};
+use ethdev::{DevArgs, Direction, Port, PortConfig, PortId, Ports, QueueId, RxQueue, rss};
 use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX};
 use ring::{Flags, Ring};
 
+use crate::guard::Guard;
+
 use super::args::{Dispatch, Queues, ServerArgs, Usage};
 use super::idle::Idle;
+use super::pace::Pace;
 use super::stats::{CLIENTS_MAX, PortCounters, PortInfo, RingCounters, segments};
 use super::{POOL, ring_name, screen, stop_flag};
 
@@ -23,8 +26,8 @@ const _: () = assert!((PACKET_SEGMENTS as usize) < SEGMENTS_MAX);
 /// Entries of the redirection table of `--dispatch rss`.
 const RETA_SIZE: usize = 512;
 
-/// Turns of the loop between two looks for killed clients: some 50 ms, at one system call a client.
-const TURNS_A_PROOF: u32 = 1024;
+/// Turns of the loop between two looks for clients that are away: some 50 ms when idle, at one system call a queue.
+const TURNS_A_LOOK: u32 = 1024;
 
 /// Runs until the stop flag is set.
 pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()> {
@@ -62,10 +65,20 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
 
     let stop = stop_flag()?;
     let eal = Eal::init(eal_args)?;
-    let outcome = Server::open(&eal, &args, &ports, &pool_config)
-        .and_then(|server| server.run(&eal, &args, &stop));
+    let outcome = serve_group(&eal, &args, (&ports, &pool_config), &stop);
     let cleanup = eal.cleanup();
     outcome.and(cleanup.map_err(Into::into))
+}
+
+fn serve_group(
+    eal: &Eal,
+    args: &ServerArgs,
+    (ports, pool_config): (&[u16], &PoolConfig<'_>),
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    // Before anything is allocated: what the dead left is swept.
+    let _guard = Guard::start(eal)?;
+    Server::open(eal, args, ports, pool_config)?.run(eal, args, stop)
 }
 
 /// Buffers that the pipeline can hold at once, term by term.
@@ -83,9 +96,9 @@ fn pool_count(args: &ServerArgs, ports: &[u16]) -> u32 {
     let rings = args.clients * args.ring_size * PACKET_SEGMENTS;
     // What is staged: in the server a burst for each client, in each client one for each port.
     let staged = (args.clients + args.clients * ports) * burst;
-    // What lies in the magazines of others: two a slot, for the server, its successor, the clients
-    // and as many that follow them.
-    let magazines = (2 + 2 * args.clients) * 2 * u32::try_from(mbuf::MAGAZINE_LEN).expect("64");
+    // What lies in the magazines of others: two a slot, for the server and its guard, the same of
+    // its successor, the clients and as many that follow them.
+    let magazines = (4 + 2 * args.clients) * 2 * u32::try_from(mbuf::MAGAZINE_LEN).expect("64");
     queues + rings + staged + magazines
 }
 
@@ -135,11 +148,7 @@ impl Server {
             port.start()?;
         }
         let flags = Flags::SP_ENQ | Flags::SC_DEQ;
-        let rings = (0..if args.queues == Queues::Each {
-            0
-        } else {
-            args.clients
-        })
+        let rings = (0..args.clients)
             .map(|client| {
                 Ring::create_or_lookup(region, &ring_name(client), args.ring_size, None, flags)
             })
@@ -162,7 +171,13 @@ impl Server {
         stop.store(true, Ordering::Relaxed);
         let watched = watcher.wait();
         for id in &self.ids {
-            self.ports.port(*id)?.close()?;
+            let port = self.ports.port(*id)?;
+            // Clients that go on keep their queues, and the next server takes the ports over as they are.
+            if eal.has_others() {
+                port.leave()?;
+            } else {
+                port.close()?;
+            }
         }
         outcome.and(watched)
     }
@@ -173,10 +188,14 @@ impl Server {
         lcore.slot().record().set_core(eal.main_lcore().0);
         let mut spread = Spread::new(&lcore, self.info, &self.rings, args.dispatch)?;
         let mut queues: Vec<(PortCounters<'_>, RxQueue)> = Vec::new();
-        if args.queues == Queues::Server {
-            for (column, id) in self.ids.iter().enumerate() {
-                let queue = self.ports.port(*id)?.rx_queue(QueueId(0), lcore.owner())?;
+        let mut stand_ins = StandIns::default();
+        for (column, id) in self.ids.iter().enumerate() {
+            let port = self.ports.port(*id)?;
+            if args.queues == Queues::Server {
+                let queue = port.rx_queue(QueueId(0), lcore.owner())?;
                 queues.push((self.info.port(column), queue));
+            } else {
+                stand_ins.watch(port, self.info.port(column));
             }
         }
         eprintln!(
@@ -187,9 +206,11 @@ impl Server {
             eal.args().prefix
         );
         let mut idle = Idle::default();
+        let mut pace = Pace::new(&lcore.slot().record().run, args.stall_report);
         while !stop.load(Ordering::Relaxed) {
-            let mut received = 0;
-            spread.look_who_is_there(eal.region());
+            pace.round();
+            let mut received = stand_ins.serve(&lcore, &mut spread);
+            spread.look_who_is_there();
             for (counters, queue) in &mut queues {
                 let mut burst = Burst::new(&lcore);
                 let count = queue.rx_burst(&lcore, &mut burst);
@@ -208,6 +229,60 @@ impl Server {
     }
 }
 
+/// The queues of clients, which the server reads while their clients are away.
+#[derive(Default)]
+struct StandIns<'p> {
+    queues: Vec<StandIn<'p>>,
+    turns: u32,
+}
+
+/// One of them.
+struct StandIn<'p> {
+    port: &'p Port,
+    id: QueueId,
+    counters: PortCounters<'static>,
+    /// Ours while nobody else has it.
+    queue: Option<RxQueue>,
+}
+
+impl<'p> StandIns<'p> {
+    fn watch(&mut self, port: &'p Port, counters: PortCounters<'static>) {
+        let ids = (0..port.queue_count(Direction::Rx)).map(QueueId);
+        self.queues.extend(ids.map(|id| StandIn {
+            port,
+            id,
+            counters,
+            queue: None,
+        }));
+    }
+
+    /// Takes queues that nobody reads, gives back those that are asked for, and hands out what came by the others. Returns how
+    /// many packets that were.
+    fn serve<'c>(&mut self, lcore: &'c Lcore, spread: &mut Spread<'c>) -> usize {
+        let look = self.turns.is_multiple_of(TURNS_A_LOOK);
+        self.turns = self.turns.wrapping_add(1);
+        let mut received = 0;
+        for stand_in in &mut self.queues {
+            if look && stand_in.queue.is_none() {
+                // Refused as long as its client lives: nothing to tell.
+                stand_in.queue = stand_in
+                    .port
+                    .rx_queue_stand_in(stand_in.id, lcore.owner())
+                    .ok();
+            }
+            stand_in.queue.take_if(|queue| queue.is_wanted());
+            if let Some(queue) = &mut stand_in.queue {
+                let mut burst = Burst::new(lcore);
+                received += queue.rx_burst(lcore, &mut burst);
+                if !burst.is_empty() {
+                    spread.hand_out(burst, stand_in.counters);
+                }
+            }
+        }
+        received
+    }
+}
+
 /// Hands packets to the clients that are there.
 struct Spread<'c> {
     clients: Vec<Client<'c>>,
@@ -220,17 +295,11 @@ struct Spread<'c> {
     dispatch: Dispatch,
     /// Which place in `present` a hash belongs to.
     reta: [u8; RETA_SIZE],
-    /// Turns of the loop, to ask for the dead now and then.
-    turns: u32,
 }
 
 /// One client as the server sees it.
 struct Client<'c> {
     ring: MbufProducer<'static>,
-    /// The same ring, to ask who consumes it.
-    named: Ring<'static>,
-    /// A consumer that was found dead. Its word stays in the ring until a successor takes it over.
-    dead: Owner,
     /// What this turn of the loop found for it.
     staged: Burst<'c>,
     counters: RingCounters<'static>,
@@ -248,8 +317,6 @@ impl<'c> Spread<'c> {
             .map(|(id, ring)| {
                 Ok(Client {
                     ring: MbufProducer::new(ring.producer(lcore.owner())?),
-                    named: *ring,
-                    dead: Owner::NONE,
                     staged: Burst::new(lcore),
                     counters: info.ring(id),
                 })
@@ -263,30 +330,18 @@ impl<'c> Spread<'c> {
             turn: 0,
             dispatch,
             reta: [0; RETA_SIZE],
-            turns: 0,
         })
     }
 
-    /// Looks which rings have a living consumer. Traffic of clients that are absent goes to the others.
-    fn look_who_is_there(&mut self, region: &Region) {
-        self.turns = self.turns.wrapping_add(1);
-        if self.turns.is_multiple_of(TURNS_A_PROOF) {
-            // A killed client cannot close its ring; its slot's lock tells.
-            for client in &mut self.clients {
-                let owner = client.named.consumer_owner();
-                client.dead = if region.owner_alive(owner) {
-                    Owner::NONE
-                } else {
-                    owner
-                };
-            }
-        }
+    /// Looks which rings are open. Traffic of clients that are absent goes to the others; the ring of a killed one is closed
+    /// by the guard's sweep.
+    fn look_who_is_there(&mut self) {
         let bits = self
             .clients
             .iter()
             .enumerate()
             .fold(0_u64, |bits, (id, client)| {
-                bits | u64::from(client.is_there()) << id
+                bits | u64::from(!client.ring.is_closed()) << id
             });
         if bits == self.present_bits {
             return;
@@ -344,10 +399,6 @@ impl<'c> Spread<'c> {
 }
 
 impl<'c> Client<'c> {
-    fn is_there(&self) -> bool {
-        !self.ring.is_closed() && self.named.consumer_owner() != self.dead
-    }
-
     fn stage(&mut self, mbuf: Mbuf<'c>) {
         if self.staged.room() == 0 {
             self.flush();

@@ -1,0 +1,290 @@
+//! The guard: the thread of a primary that learns of deaths and sweeps after them.
+//!
+//! ```text
+//! a process dies -> the kernel lets go of its slot's lock byte, its pidfd gets ready, its connection closes
+//! guard:  wakes -> looks which slots are dead -> sweeps them as one set -> logs what came back, and from where
+//! ```
+//!
+//! | part                    | written by | read by |
+//! |-------------------------|------------|---------|
+//! | the zone `recovery.counters` | the guard  | tools   |
+//!
+//! It has a slot of its own, so that the threads that move packets never wait for a sweep. A primary that adopts a group looks at
+//! the whole region first, sweeps what its predecessor and others left, and only then goes on.
+//!
+//! **If a process dies:** the guard with its primary, anywhere: what it had begun stays marked in the slots' words, and the next
+//! primary's guard begins it again. While there is no primary nothing is swept, and the living run on.
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use eal::counters::Counter;
+use eal::process::SlotSet;
+use eal::{Deaths, Eal, Joined, Region, Slot, ZoneKind};
+use mbuf::{Lcore, Report, sweep, verify};
+
+/// Name of the zone with the counters.
+pub const RECOVERY: &str = "recovery.counters";
+
+const WORDS: usize = 16;
+
+/// How long the guard sleeps when nothing tells it of a death: some die before they could be watched.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it keeps looking after it was told of a death that no lock shows yet.
+const DYING_MAX: Duration = Duration::from_millis(100);
+/// How often it looks meanwhile.
+const DYING_POLL: Duration = Duration::from_millis(2);
+
+/// Why a group cannot be guarded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// This process is not the primary, or the group has no slot or no memory left.
+    #[error(transparent)]
+    Eal(#[from] eal::Error),
+    /// What the last primary left cannot be used.
+    #[error("what the last primary of group {prefix:?} left cannot be taken over: {source}")]
+    Damaged {
+        /// The group.
+        prefix: String,
+        /// What is damaged, and what to do about it.
+        #[source]
+        source: mbuf::Error,
+    },
+    /// No thread could be started.
+    #[error("cannot start the guard's thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What all sweeps of a group gave back, also under former primaries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Sweeps.
+    pub sweeps: u64,
+    /// Slots that were swept.
+    pub slots: u64,
+    /// Mbufs that the dead had in hand.
+    pub in_hand: u64,
+    /// Mbufs that lay in their magazines.
+    pub magazines: u64,
+    /// Packets in rings that nobody consumed.
+    pub rings: u64,
+    /// Frames half given to device queues, or half taken.
+    pub queues: u64,
+    /// Mbufs whose tag changed under a sweep.
+    pub corrupt: u64,
+    /// The longest sweep, in nanoseconds.
+    pub longest_ns: u64,
+}
+
+impl Recovered {
+    /// What was recovered in this group; `None` if it never had a guard.
+    pub fn of(region: &Region) -> Option<Self> {
+        let counters = Counters::lookup(region).ok()?;
+        let read = |word: usize| counters.0.get(word).map_or(0, Counter::get);
+        Some(Self {
+            sweeps: read(0),
+            slots: read(1),
+            in_hand: read(2),
+            magazines: read(3),
+            rings: read(4),
+            queues: read(5),
+            corrupt: read(6),
+            longest_ns: read(7),
+        })
+    }
+}
+
+/// The words of the zone.
+#[derive(Debug, Clone, Copy)]
+struct Counters<'r>(&'r [Counter]);
+
+impl<'r> Counters<'r> {
+    fn reserve(region: &'r Region) -> Result<Self, eal::Error> {
+        match Self::lookup(region) {
+            Err(eal::Error::NoZone { .. }) => {
+                let len = WORDS * size_of::<Counter>();
+                let zone = region.reserve(ZoneKind::Plain, RECOVERY, len, 64, None)?;
+                Ok(Self(zone.slice(0, WORDS)?))
+            }
+            found => found,
+        }
+    }
+
+    fn lookup(region: &'r Region) -> Result<Self, eal::Error> {
+        let zone = region.lookup(ZoneKind::Plain, RECOVERY)?;
+        Ok(Self(zone.slice(0, WORDS)?))
+    }
+
+    fn add(&self, report: &Report, took: Duration) {
+        let counts = [
+            1,
+            report.slots.len(),
+            report.in_hand,
+            report.magazines,
+            report.rings,
+            report.queues,
+            report.corrupt,
+        ];
+        for (counter, count) in self.0.iter().zip(counts) {
+            counter.add(count.into());
+        }
+        if let Some(longest) = self.0.get(7) {
+            longest.raise(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+/// The guard of a group. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct Guard {
+    deaths: Arc<Deaths>,
+    /// Closed to end the thread.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Guard {
+    /// Guards the group of this primary. If it was adopted, the whole region is looked at first; when this returns, all who
+    /// are dead have been swept, half-swept ones too. Call it before anything is allocated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when what is there cannot be used; not the primary; no slot.
+    pub fn start(eal: &Eal) -> Result<Self, Error> {
+        let region = eal.region();
+        let started = Instant::now();
+        if eal.joined() == Joined::Adopted {
+            verify::verify(region).map_err(|source| Error::Damaged {
+                prefix: eal.args().prefix.clone(),
+                source,
+            })?;
+            tracing::info!(
+                "the region is whole; looked at in {:.1} ms",
+                started.elapsed().as_secs_f64() * 1e3
+            );
+        }
+        let counters = Counters::reserve(region)?;
+        let slot = eal.claim_slot("guard")?;
+        let deaths = Arc::new(eal.deaths());
+        let (stop, stopped) = mpsc::channel();
+        let (ready, first) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("forebay-guard".to_owned())
+            .spawn({
+                let deaths = Arc::clone(&deaths);
+                move || {
+                    let watch = Watch {
+                        region,
+                        counters,
+                        lcore: lcore(slot),
+                    };
+                    let outcome = watch.sweep(SlotSet::EMPTY);
+                    let swept = outcome.is_ok();
+                    if ready.send(outcome.map(drop)).is_ok() && swept {
+                        watch.stand(&deaths, &stopped);
+                    }
+                }
+            })
+            .map_err(Error::Thread)?;
+        let guard = Self {
+            deaths,
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        // A thread that ended without a word panicked; `join` in `drop` has told.
+        first.recv().unwrap_or(Ok(()))?;
+        Ok(guard)
+    }
+}
+
+fn lcore(slot: Slot) -> Lcore {
+    Lcore::new(slot)
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.deaths.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the guard panicked; the dead of this group were not swept since");
+        }
+    }
+}
+
+/// What the thread works with.
+struct Watch {
+    region: &'static Region,
+    counters: Counters<'static>,
+    lcore: Lcore,
+}
+
+impl Watch {
+    /// Sweeps whenever somebody has died, until it is told to stop.
+    fn stand(&self, deaths: &Deaths, stopped: &mpsc::Receiver<()>) {
+        let mut strays = SlotSet::EMPTY;
+        while !matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected)) {
+            if deaths.wait(LOOK_EVERY) {
+                self.let_die();
+            }
+            if self.region.dead_slots().is_empty() && strays.is_empty() {
+                continue;
+            }
+            match self.sweep(strays) {
+                Ok(found) => strays = found,
+                Err(error) => {
+                    // Not the primary any more: somebody else's turn.
+                    tracing::error!("cannot sweep after the dead: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A connection closes a little before the lock is let go.
+    fn let_die(&self) {
+        let told = Instant::now();
+        while self.region.dead_slots().is_empty() && told.elapsed() < DYING_MAX {
+            std::thread::sleep(DYING_POLL);
+        }
+    }
+
+    /// One sweep; returns the strays that it met, for the next.
+    fn sweep(&self, also: SlotSet) -> Result<SlotSet, eal::Error> {
+        let started = Instant::now();
+        let names = self.names(self.region.dead_slots());
+        let Some(report) = sweep(self.region, &self.lcore, also, &[])? else {
+            return Ok(SlotSet::EMPTY);
+        };
+        let took = started.elapsed();
+        self.counters.add(&report, took);
+        tracing::warn!(
+            "swept in {:.1} ms after {names}: {report}",
+            took.as_secs_f64() * 1e3
+        );
+        // The same ones again would be a slot that only seems free: no use in trying for ever.
+        Ok(if report.strays == also {
+            SlotSet::EMPTY
+        } else {
+            report.strays
+        })
+    }
+
+    /// Who died, as they called themselves.
+    fn names(&self, slots: SlotSet) -> String {
+        let named = slots.iter().map(|slot| {
+            let record = &self.region.slots()[slot.index()];
+            format!("{:?} (process {})", record.name(), record.pid())
+        });
+        let named: Vec<_> = named.collect();
+        if named.is_empty() {
+            "strays".to_owned()
+        } else {
+            named.join(", ")
+        }
+    }
+}
