@@ -43,6 +43,7 @@ impl Transfer {
 pub struct Watch {
     received: AtomicU64,
     cancelled: AtomicBool,
+    enough: AtomicBool,
 }
 
 impl Watch {
@@ -56,6 +57,16 @@ impl Watch {
     pub fn cancel(&self) {
         // Relaxed: nothing else is handed over with it.
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the transfer end in order before all bytes are sent: what was sent still arrives and is compared.
+    pub fn finish(&self) {
+        // Relaxed: nothing else is handed over with it.
+        self.enough.store(true, Ordering::Relaxed);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.enough.load(Ordering::Relaxed)
     }
 
     fn is_cancelled(&self) -> bool {
@@ -181,7 +192,7 @@ impl Run<'_> {
         let mut chunk = vec![0; CHUNK_LEN];
         let mut sent = 0;
         let mut last = Instant::now();
-        while sent < self.transfer.bytes {
+        while sent < self.transfer.bytes && !self.watch.is_finished() {
             let left = usize::try_from(self.transfer.bytes - sent).unwrap_or(usize::MAX);
             let chunk = &mut chunk[..left.min(CHUNK_LEN)];
             source.fill(chunk);

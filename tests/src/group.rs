@@ -277,6 +277,17 @@ impl<'w> Group<'w> {
         self.server.as_ref().expect("the server runs")
     }
 
+    /// Client `id`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn client(&self, id: u32) -> &Process {
+        self.clients
+            .get(&id)
+            .unwrap_or_else(|| panic!("client {id} does not run"))
+    }
+
     /// What the server printed last.
     ///
     /// # Panics

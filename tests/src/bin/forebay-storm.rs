@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use forebay_tests::storm::pipeline::{self, Options, Queues, Verdict};
-use forebay_tests::storm::{rings, summary};
+use forebay_tests::storm::{guest, rings, summary};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -31,14 +31,9 @@ enum Task {
     /// One end of a ring, which `rings` starts and kills
     #[command(hide = true)]
     Worker(rings::WorkerArgs),
-    /// A secondary that does nothing
+    /// A secondary that does nothing, or harm
     #[command(hide = true)]
-    Sit {
-        #[arg(long)]
-        file_prefix: String,
-        #[arg(long)]
-        runtime_dir: PathBuf,
-    },
+    Guest(guest::GuestArgs),
 }
 
 #[derive(Debug, Args)]
@@ -75,10 +70,7 @@ fn main() -> ExitCode {
         Task::Pipeline(args) => storm(&args),
         Task::Rings(options) => rings::run(&options),
         Task::Worker(args) => rings::work(&args).map(|()| true),
-        Task::Sit {
-            file_prefix,
-            runtime_dir,
-        } => pipeline::sit(&file_prefix, &runtime_dir).map(|()| true),
+        Task::Guest(args) => guest::stay(&args).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

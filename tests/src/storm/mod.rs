@@ -8,12 +8,14 @@
 //! | [`actor`]  | a place of the group, and the processes that fill it one after the other  |
 //! | [`pipeline`] | a server and its clients in the storm                                   |
 //! | [`audit`]  | the independent checker's verdict                                         |
+//! | [`guest`]  | secondaries that are there for tests alone                                |
 //! | [`rings`]  | one process at a time, killed inside one operation of a ring               |
 //!
 //! `cargo xtask storm` builds the programs and runs `forebay-storm`, which is this.
 
 pub mod actor;
 pub mod audit;
+pub mod guest;
 pub mod load;
 pub mod packet;
 pub mod pipeline;

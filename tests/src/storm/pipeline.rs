@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +21,10 @@ use tempfile::TempDir;
 
 use super::actor::{Actor, Fault, PATIENCE, Role, State};
 use super::audit::Audit;
+use super::guest;
 use super::load::{Load, Tally};
 use super::random::Random;
-use crate::{Leftovers, Process, World, program};
+use crate::{Leftovers, Process, World};
 
 /// Between two disturbances.
 const GAP: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(200);
@@ -195,7 +196,7 @@ pub fn run(options: &Options) -> anyhow::Result<Verdict> {
     storm.calm(&load);
     storm.verdict.tally = load.stop();
     storm.judge_traffic();
-    storm.wind_up()?;
+    storm.wind_up();
     Ok(std::mem::take(&mut storm.verdict))
 }
 
@@ -569,14 +570,14 @@ impl<'o> Storm<'o> {
     }
 
     /// Ends everybody and counts all buffers: while all live, and when all are gone.
-    fn wind_up(&mut self) -> anyhow::Result<()> {
+    fn wind_up(&mut self) {
         let living = self.audit(false);
         self.report("while all live", &living);
         for place in (1..self.actors.len()).rev() {
             self.end(place);
         }
         // Somebody has to map the group when its last process ends, or its memory goes with that.
-        let mut sitter = self.start_sitter()?;
+        let mut sitter = guest::invite(&self.prefix, self.dir.path(), false);
         let without_clients = self.audit(false);
         self.end(0);
         let last = self.audit(true);
@@ -599,20 +600,8 @@ impl<'o> Storm<'o> {
         if !sitter.is_alive() {
             self.complain("the onlooker ended".to_owned());
         }
-        let ended = sitter.kill();
-        drop(ended);
+        drop(sitter.kill());
         self.clean_up();
-        Ok(())
-    }
-
-    fn start_sitter(&self) -> anyhow::Result<Process> {
-        let mut command = Command::new(program("forebay-storm"));
-        command.arg("sit");
-        self.name_group(&mut command);
-        lab::die_with_parent(&mut command, lab::Signal::KILL);
-        let mut sitter = Process::start(&mut command);
-        sitter.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
-        Ok(sitter)
     }
 
     /// Lets the checker look until it is content, or the last sweep must be over.
@@ -698,24 +687,5 @@ impl Drop for Storm<'_> {
         for file in Leftovers::of(&self.prefix, self.dir.path()).files() {
             let _ = fs::remove_file(file);
         }
-    }
-}
-
-/// Waits in a group, as a secondary that does nothing, until it is killed.
-///
-/// # Errors
-///
-/// If the group cannot be joined.
-pub fn sit(prefix: &str, runtime_dir: &Path) -> anyhow::Result<()> {
-    let args = [
-        "forebay-storm".to_owned(),
-        "--proc-type=secondary".to_owned(),
-        format!("--file-prefix={prefix}"),
-        format!("--runtime-dir={}", runtime_dir.display()),
-    ];
-    let _eal = forebay::Eal::init(forebay::EalArgs::parse(args)?.0)?;
-    eprintln!("ready: sitting in group {prefix:?}");
-    loop {
-        std::thread::park();
     }
 }
