@@ -136,30 +136,43 @@ impl Scribbler {
     }
 }
 
-/// Asks a process to end; says how it did, or that it did not.
-fn ended(mut process: Process, what: &str) -> Ended {
-    process.signal(Signal::TERM);
-    let start = Instant::now();
-    while process.is_alive() {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "{what} (process {}) does not end in {PATIENCE:?}",
-            process.pid()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
-    process.wait()
-}
+/// What somebody did that nobody may do. All of it is told when all is tried.
+#[derive(Default)]
+struct Harm(Vec<String>);
 
-fn assert_not_crashed(ended: &Ended, what: &str) {
-    assert!(!ended.has_crashed(), "{what} crashed: {ended}");
-    // An error that was told, or an end in order: it may have been asked to meanwhile.
-    let status = ended.status.code();
-    assert!(matches!(status, Some(0..=2)), "{what}: {ended}");
+impl Harm {
+    /// Asks a process to end, and looks how it does.
+    fn end(&mut self, mut process: Process, what: &str) {
+        process.signal(Signal::TERM);
+        let start = Instant::now();
+        while process.is_alive() {
+            if start.elapsed() > PATIENCE {
+                let pid = process.pid();
+                self.0.push(format!("{what} (process {pid}) hangs"));
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.look(&process.wait(), what);
+    }
+
+    /// An error that was told is right, and so is an end in order: it may have been asked to meanwhile.
+    fn look(&mut self, ended: &Ended, what: &str) {
+        let is_right = matches!(ended.status.code(), Some(0..=2));
+        if ended.has_crashed() || !is_right {
+            let stderr = ended.stderr.join("\n    ");
+            self.0
+                .push(format!("{what}: {}\n    {stderr}", ended.status));
+        }
+    }
+
+    fn assert_none(&self) {
+        assert!(self.0.is_empty(), "{}", self.0.join("\n"));
+    }
 }
 
 /// Scribbles while packets cross, tools look, and clients come.
-fn scribble_over(world: &World, queues: &str, target: Target, seed: u64) {
+fn scribble_over(harm: &mut Harm, world: &World, queues: &str, target: Target, seed: u64) {
     let what =
         |who: &str| format!("{who}, --queues {queues}, {target:?} scribbled upon, seed {seed}");
     let mut group = Group::start(world, Setup::with(2, &["--queues", queues]));
@@ -203,23 +216,20 @@ fn scribble_over(world: &World, queues: &str, target: Target, seed: u64) {
         tools
     });
     for (subcommand, tool) in &tools {
-        assert_not_crashed(tool, &what(&format!("forebay {subcommand}")));
+        harm.look(tool, &what(&format!("forebay {subcommand}")));
     }
     // Somebody who comes now is refused, or works; one who goes can go.
     let newcomer = Process::start(&mut group.client_command(1));
     thread::sleep(Duration::from_millis(300));
-    assert_not_crashed(&ended(newcomer, &what("a newcomer")), &what("a newcomer"));
+    harm.end(newcomer, &what("a newcomer"));
     for id in [0, 1] {
-        let client = group.take_client(id);
-        let who = what(&format!("client {id}"));
-        assert_not_crashed(&ended(client, &who), &who);
+        harm.end(group.take_client(id), &what(&format!("client {id}")));
     }
-    let server = group.take_server();
-    assert_not_crashed(&ended(server, &what("the server")), &what("the server"));
+    harm.end(group.take_server(), &what("the server"));
 }
 
 /// A primary that comes to what a scribbler left: takes it over, or says why not.
-fn take_over(world: &World, target: Target, seed: u64) {
+fn take_over(harm: &mut Harm, world: &World, target: Target, seed: u64) {
     let what = format!("the next primary, {target:?} scribbled upon, seed {seed}");
     let mut group = Group::start(world, Setup::lesson(2));
     world.ping_both_ways();
@@ -230,14 +240,11 @@ fn take_over(world: &World, target: Target, seed: u64) {
     }
     let next = Process::start(&mut group.server_command());
     thread::sleep(Duration::from_millis(500));
-    let ended_next = ended(next, &what);
-    assert_not_crashed(&ended_next, &what);
+    harm.end(next, &what);
     for id in [0, 1] {
-        let who = format!("client {id}, {what}");
-        assert_not_crashed(&ended(group.take_client(id), &who), &who);
+        harm.end(group.take_client(id), &format!("client {id}, {what}"));
     }
-    let clean = Process::run(&mut group.tool("clean"));
-    assert_not_crashed(&clean, "forebay clean");
+    harm.look(&Process::run(&mut group.tool("clean")), "forebay clean");
 }
 
 fn seeds() -> Range<u64> {
@@ -251,38 +258,41 @@ fn seeds() -> Range<u64> {
 #[test]
 fn scribbler_harms_nobody_who_gets_packets_by_rings() {
     lab::isolated!({
-        let world = World::new();
+        let (world, mut harm) = (World::new(), Harm::default());
         for seed in seeds() {
             for target in TARGETS {
-                scribble_over(&world, "server", target, seed);
+                scribble_over(&mut harm, &world, "server", target, seed);
             }
         }
+        harm.assert_none();
     });
 }
 
 #[test]
 fn scribbler_harms_nobody_who_reads_queues_of_his_own() {
     lab::isolated!({
-        let world = World::new();
+        let (world, mut harm) = (World::new(), Harm::default());
         for seed in seeds() {
             for target in TARGETS
                 .into_iter()
                 .filter(|target| *target != Target::Rings)
             {
-                scribble_over(&world, "each", target, seed);
+                scribble_over(&mut harm, &world, "each", target, seed);
             }
         }
+        harm.assert_none();
     });
 }
 
 #[test]
 fn next_primary_takes_over_or_refuses_what_a_scribbler_left() {
     lab::isolated!({
-        let world = World::new();
+        let (world, mut harm) = (World::new(), Harm::default());
         for seed in seeds() {
             for target in TARGETS {
-                take_over(&world, target, seed);
+                take_over(&mut harm, &world, target, seed);
             }
         }
+        harm.assert_none();
     });
 }
