@@ -228,7 +228,7 @@ impl Eal {
     }
 
     /// What `cleanup` and dropping do. The second time nothing: the place may be another's by then.
-    fn leave(&self) -> Result<(), Error> {
+    pub(crate) fn leave(&self) -> Result<(), Error> {
         // A forked child finds a copy of this in its memory, and has joined nothing.
         if self.left.swap(true, Ordering::Relaxed) || self.pid != std::process::id() {
             return Ok(());

@@ -1,164 +1,18 @@
-//! Groups of real processes: this test program, started again in another role.
-//!
-//! A child is told its part in the environment, says what it sees line by line, and waits for a
-//! line before it goes on.
+//! Groups of real processes: how they join, share and leave.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eal::{Eal, EalArgs, Error, LcoreId, ProcType, ZoneKind};
+use eal::{Error, LcoreId, ProcType, ZoneKind};
+use std::os::unix::process::CommandExt;
 
-const PART: &str = "FOREBAY_EAL_TEST_PART";
-const DIR: &str = "FOREBAY_EAL_TEST_DIR";
-const ARGS: &str = "FOREBAY_EAL_TEST_ARGS";
-/// Marks the lines that a child means for us, among those of the test harness.
-const MARK: &str = "child: ";
-
-/// A directory for the group of one test. Takes the group's memory away at the end, whoever died.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let record = std::fs::read_to_string(self.path().join("lab/region")).unwrap_or_default();
-        for path in record.lines().filter_map(|line| line.split_once(" /")) {
-            let _ = std::fs::remove_file(format!("/{}", path.1));
-        }
-    }
-}
-
-/// Another process of the group.
-struct Actor {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Actor {
-    fn start(part: &str, dir: &Path, args: &str) -> Self {
-        Self::start_as(None, part, dir, args)
-    }
-
-    /// Under another user and group id, without further groups.
-    fn start_as(user: Option<(u32, u32)>, part: &str, dir: &Path, args: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        if let Some((uid, gid)) = user {
-            command.uid(uid).gid(gid);
-        }
-        let mut child = command
-            .args([
-                "--exact",
-                "the_part_of_a_child",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(PART, part)
-            .env(DIR, dir)
-            .env(ARGS, args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self {
-            child,
-            stdin,
-            stdout,
-        }
-    }
-
-    /// The next line that the child means for us.
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(
-                self.stdout.read_line(&mut line).unwrap(),
-                0,
-                "the child said nothing more"
-            );
-            // The harness does not end its own line before the test says something.
-            if let Some((_, said)) = line.trim_end().split_once(MARK) {
-                return said.to_owned();
-            }
-        }
-    }
-
-    fn go_on(&mut self) {
-        self.stdin.write_all(b"\n").unwrap();
-    }
-
-    fn finish(mut self) {
-        self.go_on();
-        assert!(self.child.wait().unwrap().success());
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn say(line: &str) {
-    println!("{MARK}{line}");
-}
-
-fn pause() {
-    std::io::stdin().read_line(&mut String::new()).unwrap();
-}
-
-/// An environment for the group `lab` below `dir`.
-fn join(dir: &Path, args: &str) -> Result<Eal, Error> {
-    let dir = dir.display();
-    let line = format!("test --no-huge -m 4 --file-prefix=lab --runtime-dir={dir} {args}");
-    Eal::init(
-        EalArgs::parse(line.split_whitespace().map(str::to_owned))
-            .unwrap()
-            .0,
-    )
-}
-
-const SECONDARY: &str = "--proc-type=secondary";
-const AUTO: &str = "--proc-type=auto";
-
-fn refused(outcome: Result<Eal, Error>) -> String {
-    match outcome {
-        Ok(eal) => panic!("it joined as {}", eal.proc_type()),
-        Err(error) => error.to_string(),
-    }
-}
-
-fn memory_file(content: &str) -> OwnedFd {
-    let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    File::from(file.try_clone().unwrap())
-        .write_all(content.as_bytes())
-        .unwrap();
-    file
-}
+mod actor;
+use actor::*;
 
 #[test]
 fn the_part_of_a_child() {
@@ -297,10 +151,7 @@ fn a_stopped_primary_is_given_up_after_two_seconds() {
         ("joined PRIMARY", "published")
     );
     let eal = join(dir.path(), SECONDARY).unwrap();
-    let pid = rustix::process::Pid::from_child(&primary.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-    // The signal is sent; this waits until all threads have stopped.
-    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED).unwrap();
+    primary.stop();
     let started = Instant::now();
     let error = eal.fetch("port/0/rx/1").unwrap_err();
     assert!(matches!(error, Error::PrimaryDeaf { .. }), "{error}");
@@ -309,7 +160,7 @@ fn a_stopped_primary_is_given_up_after_two_seconds() {
         "{:?}",
         started.elapsed()
     );
-    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    primary.resume();
     assert!(eal.fetch("port/0/rx/1").unwrap().is_some());
 }
 

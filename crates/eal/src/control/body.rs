@@ -7,7 +7,7 @@
 //! Offer          revision (8) | key length (1) | key | payload
 //! Changed        key '\n' key '\n' key ...
 //! Refused        a text
-//! Nothing, Withdrawn, Ready   nothing
+//! Nothing, Withdrawn, Ready, Leave   nothing
 //! ```
 //!
 //! Numbers are little-endian. A *revision* numbers what primaries publish, and rises from one

@@ -44,10 +44,12 @@ pub(super) enum Kind {
     Ready = 9,
     /// To a member: these keys were published or withdrawn.
     Changed = 10,
+    /// To the primary: this process leaves the group, and lives on.
+    Leave = 11,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Fetch,
         Self::Found,
         Self::Nothing,
@@ -58,6 +60,7 @@ impl Kind {
         Self::Offer,
         Self::Ready,
         Self::Changed,
+        Self::Leave,
     ];
 
     fn from_number(number: u16) -> Option<Self> {

@@ -60,7 +60,8 @@ struct Shared {
 }
 
 impl Member {
-    /// Starts the thread.
+    /// Joins the primary, if there is one that takes connections, and starts the thread. So whoever
+    /// takes a slot afterwards is a member by then, and heard of when it dies.
     pub(super) fn start(
         client: Arc<Client>,
         region: &'static Region,
@@ -73,9 +74,12 @@ impl Member {
             slots: AtomicBool::new(false),
         });
         let its = Arc::clone(&shared);
+        let first = shared.client.connect().ok();
+        let first = first.and_then(|primary| Connected::open(&its, primary).ok());
+        let first = first.map(|connected| connected.primary);
         let thread = std::thread::Builder::new()
             .name("forebay-member".to_owned())
-            .spawn(move || its.run())?;
+            .spawn(move || its.run(first))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -122,13 +126,21 @@ enum End {
 }
 
 impl Shared {
-    fn run(&self) {
+    /// `first`: the connection that has joined already.
+    fn run(&self, mut first: Option<Primary>) {
         let wake = &self.client.wake;
         // What was told last, so that nothing is told twice.
         let (mut refused, mut had_one) = (String::new(), false);
         while !wake.is_stopped() {
-            let pause = match self.client.connect() {
-                Ok(primary) => match Connected::new(self, primary).serve(&mut had_one) {
+            let connected = match first.take() {
+                Some(primary) => Ok(Connected::new(self, primary)),
+                None => self
+                    .client
+                    .connect()
+                    .and_then(|primary| Connected::open(self, primary)),
+            };
+            let pause = match connected {
+                Ok(mut connected) => match connected.serve(&mut had_one) {
                     End::Stop => return,
                     End::Gone => LOOK,
                     End::Refused(why) => {
@@ -161,10 +173,10 @@ impl Shared {
 /// What is still to be said.
 #[derive(Debug)]
 enum Say {
-    Join,
     Offer(String),
     Ready,
     Slots,
+    Leave,
 }
 
 /// The thread while there is a primary.
@@ -181,13 +193,21 @@ struct Connected<'a> {
 }
 
 impl<'a> Connected<'a> {
+    /// Joins: that is the first message, for which there is always room.
+    fn open(shared: &'a Shared, primary: Primary) -> io::Result<Self> {
+        let slots = encode_owners(&own_slots(shared.region));
+        let join = Frame::plain(Kind::Join, &slots);
+        wire::send(primary.socket.as_fd(), &join, &[])?;
+        Ok(Self::new(shared, primary))
+    }
+
+    /// On a connection that has joined.
     fn new(shared: &'a Shared, primary: Primary) -> Self {
         let offers = shared.client.kept.keys().into_iter().map(Say::Offer);
-        let outgoing = [Say::Join].into_iter().chain(offers);
         Self {
             shared,
             primary,
-            outgoing: outgoing.chain([Say::Ready]).collect(),
+            outgoing: offers.chain([Say::Ready]).collect(),
             send_at: None,
             fetch_at: None,
             joined: false,
@@ -254,6 +274,8 @@ impl<'a> Connected<'a> {
         let wake = &self.shared.client.wake;
         wake.drain();
         if wake.is_stopped() {
+            // If there is no room for it the primary waits for our death, which harms nobody.
+            let _ = self.say(&Say::Leave);
             return Ok(Some(End::Stop));
         }
         // Acquire: pairs with the Release in `tell_slots`.
@@ -332,11 +354,10 @@ impl<'a> Connected<'a> {
     fn say(&self, say: &Say) -> Result<(), Errno> {
         let socket = self.primary.socket.as_fd();
         let plain = |kind, body: &[u8]| wire::send(socket, &Frame::plain(kind, body), &[]);
-        let slots = || encode_owners(&own_slots(self.shared.region));
         match say {
-            Say::Join => plain(Kind::Join, &slots()),
-            Say::Slots => plain(Kind::Slots, &slots()),
+            Say::Slots => plain(Kind::Slots, &encode_owners(&own_slots(self.shared.region))),
             Say::Ready => plain(Kind::Ready, b""),
+            Say::Leave => plain(Kind::Leave, b""),
             Say::Offer(key) => {
                 // Withdrawn meanwhile.
                 let Some(copy) = self.shared.client.kept.find(key) else {
@@ -370,7 +391,8 @@ impl<'a> Connected<'a> {
             client.wake.ring();
             match outcome {
                 Ok(()) => debug!("{key:?} was fetched to be kept"),
-                Err(_) if client.wake.is_stopped() => return Some(End::Stop),
+                // Before it sleeps again it looks.
+                Err(_) if client.wake.is_stopped() => return None,
                 // The connection says so at once.
                 Err(Error::PrimaryGone { .. }) => return None,
                 Err(error) => {

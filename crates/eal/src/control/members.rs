@@ -2,14 +2,14 @@
 //! open, and a pidfd.
 //!
 //! ```text
-//! joined --Offer...--> --Ready--> ready        connection closed: rings the bell, and looks on
+//! joined --Offer...--> --Ready--> ready        connection closed: rings the bell, and watches on
 //!                                              pidfd ready: dead; its slots are proven so; rings
 //! ```
 //!
-//! A closed connection proves nothing: the process may have left, or have been cut off for what it
-//! sent. So a member whose slots are still LIVE is watched further by its pidfd, without a
-//! connection. Where the kernel gives no pidfd, the bell is rung some times more, and the locks
-//! alone decide.
+//! A closed connection proves nothing: the process may be dying and still have its lock, or have
+//! been cut off for what it sent. So one that has not said that it leaves is watched further by its
+//! pidfd, without a connection. Where the kernel gives no pidfd, the bell is rung some times more,
+//! and the locks alone decide.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,7 +25,7 @@ use super::hall::Hall;
 use super::lobby::Presence;
 use super::wire::{self, Received};
 use crate::keeper;
-use crate::process::{Owner, SlotState};
+use crate::process::{Owner, SLOTS_MAX, SlotState};
 use crate::region::Region;
 use crate::sys::control::{Peer, PeerProcess, peer_process};
 
@@ -59,6 +59,8 @@ struct Member {
     process: Option<OwnedFd>,
     owners: Vec<Owner>,
     ready: bool,
+    /// It has said that it leaves.
+    leaves: bool,
     /// The revision that it was told of last.
     told: u64,
     messages: usize,
@@ -106,7 +108,7 @@ impl Members {
         let process = match peer_process(socket.as_fd(), peer) {
             PeerProcess::Alive(process) => Some(process),
             PeerProcess::Dead => {
-                hall.bell.ring();
+                self.bury(hall, peer, &owners);
                 return Ok(());
             }
             PeerProcess::Unknown => None,
@@ -120,6 +122,7 @@ impl Members {
             process,
             owners,
             ready: false,
+            leaves: false,
             told: 0,
             messages: 0,
             look: None,
@@ -185,9 +188,37 @@ impl Members {
             }
             stays
         });
+        self.merge();
         for (peer, owners) in dead {
             self.bury(hall, peer, &owners);
         }
+    }
+
+    /// Watches a process that has no connection once, however often it was cut off.
+    fn merge(&mut self) {
+        let mut watched: Vec<Member> = Vec::new();
+        let mut at = 0;
+        while let Some(member) = self.all.get(at) {
+            let is_watched = member.socket.is_none() && member.process.is_some();
+            if !is_watched || member.peer.pid == 0 {
+                at += 1;
+                continue;
+            }
+            let member = self.all.remove(at);
+            // Neither pidfd was ready, so the two live, and one number is one process.
+            match watched.iter_mut().find(|one| one.peer == member.peer) {
+                Some(one) => {
+                    let told = &member.owners;
+                    one.owners.retain(|owner| !told.contains(owner));
+                    one.owners.extend(told);
+                    // The latest: a process that lies may have said anything.
+                    let excess = one.owners.len().saturating_sub(SLOTS_MAX);
+                    one.owners.drain(..excess);
+                }
+                None => watched.push(member),
+            }
+        }
+        self.all.extend(watched);
     }
 
     /// Sees to it that all slots of a dead process are known as such.
@@ -264,6 +295,7 @@ impl Member {
                 self.owners = decode_owners(frame.body).ok_or("those are no slots")?;
                 self.enter(hall);
             }
+            Kind::Leave => self.leaves = true,
             kind => return Err(format!("{kind:?} has no place here")),
         }
         Ok(())
@@ -336,14 +368,18 @@ impl Member {
         {
             hall.bell.ring();
             self.look = Some((now + next, next * 2));
-            if next > DYING_MAX {
-                return false;
-            }
+            return next <= DYING_MAX;
         }
-        // Given back slots are nobody's any more; those of the dead are LIVE until they are swept.
+        // Without a pidfd there are the looks.
+        !self.leaves || self.process.is_none() || self.has_slots(hall.region)
+    }
+
+    /// Whether a slot is still its own. Given back slots are not; those of the dead are LIVE until
+    /// they are swept.
+    fn has_slots(&self, region: &Region) -> bool {
         self.owners.iter().any(|owner| {
             owner.slot().is_some_and(|slot| {
-                let state = hall.region.slots()[slot.index()].state();
+                let state = region.slots()[slot.index()].state();
                 state == (SlotState::Live, owner.generation())
             })
         })

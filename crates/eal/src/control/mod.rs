@@ -16,6 +16,7 @@
 //!   Ready                          -->
 //!   Slots, when they have changed  -->
 //!   (fetches what it keeps)        <--      Changed, keys
+//!   Leave                          -->      closed without it: the primary watches the pidfd on
 //!            stays open until one of the two leaves or dies; then the member looks for the next primary
 //! ```
 //!
@@ -34,7 +35,9 @@
 //! **If a process dies:** a member's connection closes and its pidfd becomes ready: the bell rings,
 //! and the locks say which slots are dead; those whose lock a forked child keeps the pidfd proves
 //! dead, if the member had said that they are its own. It says so just after it took one: killed
-//! in between, with such a child, it leaves a slot that is dead when the child is. When the primary
+//! in between, with such a child, it leaves a slot that is dead when the child is. A process joins
+//! before it can take a slot, but one that dies just when the primary does is no member of the next
+//! one: so who waits for deaths also looks now and then. When the primary
 //! dies, its socket refuses from then on, a fetch gives what is kept or says that nobody answers,
 //! and descriptors handed out before stay good. The next primary puts a socket of its own in the
 //! place; members are there within milliseconds and bring what they kept, the youngest copy of each

@@ -5,6 +5,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::eal::Eal;
 use crate::sync::{AtomicU64, Ordering};
 
 /// By which call a child comes to be.
@@ -23,6 +24,8 @@ pub enum Deed<'a> {
     Sleep,
     /// Reads that word and ends with 0, if it lives so long.
     Read(&'a AtomicU64),
+    /// Does what dropping its copy of the environment would do.
+    Leave(&'a Eal),
 }
 
 /// Makes a child that does this; its process id.
@@ -52,6 +55,10 @@ fn act(deed: Deed<'_>) -> ! {
         Deed::Sleep => std::thread::sleep(Duration::from_secs(60)),
         Deed::Read(word) => {
             std::hint::black_box(word.load(Ordering::Relaxed));
+        }
+        Deed::Leave(eal) => {
+            let _ = eal.leave();
+            let _ = eal.region().leave();
         }
     }
     // SAFETY: ends the process without running anything of the parent's.
