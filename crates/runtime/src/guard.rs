@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use eal::counters::Counter;
 use eal::process::SlotSet;
-use eal::{Deaths, Eal, Joined, Region, Slot, ZoneKind};
+use eal::{Deaths, Eal, Joined, Region, ZoneKind};
 use mbuf::{Lcore, Report, sweep, verify};
 
 /// Name of the zone with the counters.
@@ -52,6 +52,11 @@ pub enum Error {
         #[source]
         source: mbuf::Error,
     },
+    /// The first sweep did not end.
+    #[error(
+        "the guard panicked in its first sweep; stop the group and clear it with `forebay clean`"
+    )]
+    Panicked,
     /// No thread could be started.
     #[error("cannot start the guard's thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -179,7 +184,7 @@ impl Guard {
                     let watch = Watch {
                         region,
                         counters,
-                        lcore: lcore(slot),
+                        lcore: Lcore::new(slot),
                     };
                     let outcome = watch.sweep(SlotSet::EMPTY);
                     let swept = outcome.is_ok();
@@ -194,14 +199,10 @@ impl Guard {
             stop: Some(stop),
             thread: Some(thread),
         };
-        // A thread that ended without a word panicked; `join` in `drop` has told.
-        first.recv().unwrap_or(Ok(()))?;
+        // A thread that ended without a word panicked.
+        first.recv().map_err(|_| Error::Panicked)??;
         Ok(guard)
     }
-}
-
-fn lcore(slot: Slot) -> Lcore {
-    Lcore::new(slot)
 }
 
 impl Drop for Guard {
