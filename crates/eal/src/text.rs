@@ -58,13 +58,13 @@ impl<const WORDS: usize> Text<WORDS> {
         bytes
     }
 
-    /// The text, fit to be shown: whatever is not printable is replaced.
+    /// The text, fit to be shown: letters, digits and what ASCII prints; all else is replaced. Anybody may have written it.
     pub fn get(&self) -> String {
         let replace = |c: char| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
+            if c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric() {
                 c
+            } else {
+                char::REPLACEMENT_CHARACTER
             }
         };
         String::from_utf8_lossy(&self.bytes())

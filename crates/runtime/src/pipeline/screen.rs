@@ -144,7 +144,7 @@ impl Sample {
             .map(|id| ClientSample::take(region, info, id, ports.len()))
             .collect();
         let sum = |column: usize, of: fn(&ClientSample) -> &Vec<u64>| {
-            clients.iter().map(|client| of(client)[column]).sum::<u64>()
+            wrapping_sum(clients.iter().map(|client| of(client)[column]))
         };
         let ports = ports.iter().enumerate().map(|(column, port)| {
             let counters = info.port(column);
@@ -213,7 +213,7 @@ impl Sample {
             "\nCLIENT {:>9} {:>14} {:>11} {:>9} {:>14} {:>11} {:>9}",
             "RING", "RX", "RX/S", "RX DROP", "TX", "TX/S", "TX DROP"
         );
-        let total = |counts: &[u64]| counts.iter().sum::<u64>();
+        let total = |counts: &[u64]| wrapping_sum(counts.iter().copied());
         for (client, old) in self.clients.iter().zip(&before.clients) {
             let received = |client: &ClientSample| client.rx.max(total(&client.rx_port));
             let _ = writeln!(
@@ -275,6 +275,11 @@ impl ClientSample {
             tx_drop: values(own.tx_drop),
         }
     }
+}
+
+/// A sum of what lies in shared memory, where anything may lie.
+fn wrapping_sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::wrapping_add)
 }
 
 fn per_second(count: u64, seconds: f64) -> u64 {

@@ -417,7 +417,8 @@ impl<'c> Client<'c> {
         let dropped = self.staged.len();
         let lost: u64 = self.staged.iter().map(|mbuf| segments(&mbuf)).sum();
         self.counters.rx.add(sent as u64);
-        self.counters.rx_segments.add(before - lost);
+        // The lengths lie in shared memory, where another process may change them.
+        self.counters.rx_segments.add(before.saturating_sub(lost));
         if dropped > 0 {
             self.counters.rx_drop.add(dropped as u64);
             self.ring.count_drops(dropped);
