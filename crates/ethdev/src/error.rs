@@ -215,6 +215,18 @@ pub enum Error {
         /// What to do first.
         remedy: &'static str,
     },
+    /// A new primary has opened another port in this one's place.
+    #[error(
+        "port {port} was {joined:?} when this process joined, and a new primary has opened it as {now:?}; join the group again"
+    )]
+    Replaced {
+        /// The port.
+        port: PortId,
+        /// What it was.
+        joined: String,
+        /// What it is.
+        now: String,
+    },
     /// Somebody living drives the queue.
     #[error(
         "port {port} {direction} queue {queue} is driven by slot {slot} (pid {pid}); stop that process or take another queue"

@@ -46,6 +46,8 @@ pub struct Port {
     driver: &'static dyn Driver,
     region: &'static Region,
     record: Record,
+    /// Which opening of the port this is.
+    generation: u32,
     table: QueueTable,
     exchange: Arc<dyn Exchange>,
     primary: bool,
@@ -141,6 +143,7 @@ impl Port {
             driver,
             region,
             record,
+            generation: record.generation(),
             table,
             exchange,
             primary,
@@ -230,7 +233,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`] before the primary has started the port; [`Error::NoQueue`]; [`Error::Taken`] while somebody
+    /// [`Error::WrongState`] before the primary has started the port; [`Error::Replaced`]; [`Error::NoQueue`]; [`Error::Taken`] while somebody
     /// living has it, or stands in for us and does not let go within a second; [`Error::NoDescriptors`] when the primary hands
     /// out none.
     pub fn rx_queue(&self, queue: QueueId, owner: Owner) -> Result<RxQueue, Error> {
@@ -369,6 +372,13 @@ impl Port {
                 state,
                 remedy,
             });
+        }
+        if self.record.generation() != self.generation {
+            let (joined, now) = (self.args.to_string(), self.record.described());
+            if joined != now {
+                let port = self.id;
+                return Err(Error::Replaced { port, joined, now });
+            }
         }
         let count = self.queue_count(direction);
         if queue.0 >= count {

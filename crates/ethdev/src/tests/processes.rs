@@ -44,13 +44,18 @@ fn primary(eal: eal::Eal, ports: &Ports) {
     let pool = Pool::create_or_lookup(eal.region(), &config).unwrap();
     let port = first(ports);
     let adopted = port.is_adopted();
+    let offered = eal.control().offered("port/0/rx/0").is_some();
     port.configure(2, 1, &PortConfig::default()).unwrap();
     for queue in [0, 1].map(QueueId) {
         port.rx_queue_setup(queue, 0, pool).unwrap();
     }
     port.tx_queue_setup(QueueId(0), 0).unwrap();
     port.start().unwrap();
-    say(if adopted { "adopted" } else { "opened" });
+    say(match (adopted, offered) {
+        (true, true) => "adopted what was offered",
+        (true, false) => "adopted, and nothing was offered",
+        (false, _) => "opened",
+    });
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     port.leave().unwrap();
@@ -175,7 +180,7 @@ fn primaries_are_killed_and_leave_and_a_secondary_receives_all_the_time() {
                 primary.child.wait().unwrap();
                 std::thread::sleep(Duration::from_millis(50));
                 primary = Process::start(&wire, dir.path(), "primary");
-                assert_eq!(primary.hear(), "adopted", "{round}");
+                assert_eq!(primary.hear(), "adopted what was offered", "{round}");
             }
             assert!(!sent.load(Ordering::Relaxed), "nothing was sent meanwhile");
         });

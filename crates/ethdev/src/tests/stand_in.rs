@@ -127,10 +127,11 @@ fn queue_is_kept_from_nobody_for_ever_by_who_asked_and_did_not_come() {
     assert!(!queue.unwrap().is_wanted());
     // Who takes a queue for itself lets nobody wait for it.
     let own = rx(first(&ports), 0, &lcore);
-    ask(stopped.owner());
+    ask(dead);
     assert!(!own.is_wanted());
     let refused = first(&group.secondary()).rx_queue(QueueId(0), stopped.owner());
     assert!(matches!(refused, Err(Error::Taken { .. })));
+    assert_eq!(wanted(group.region), dead, "nothing was asked");
 }
 
 #[test]

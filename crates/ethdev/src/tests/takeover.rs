@@ -432,6 +432,47 @@ fn port_that_others_only_keep_may_be_configured_otherwise() {
     });
 }
 
+#[test]
+fn what_waits_in_the_ring_of_a_dead_primary_is_received_by_the_next_one() {
+    lab::isolated!({
+        let wire = Wire::new("");
+        let exchange = Arc::new(LocalExchange::default());
+        let former = wire.primary(1, &exchange);
+        let _keeps = wire.open(ProcType::Secondary, &exchange);
+        let seen = Seen::new(300);
+        let lcore = wire.group.lcore("dies");
+        let mut queue = rx(first(&former), 0, &lcore);
+        pass(&wire, 0..130, &seen, [(&lcore, &mut queue)]);
+        // Death: the owner word stays, its slot is nobody's.
+        std::mem::forget(queue);
+        drop((lcore, former));
+        wire.send(130..200, &seen);
+        let next = wire.primary(1, &exchange);
+        let lcore = wire.group.lcore("lives");
+        let mut queue = rx(first(&next), 0, &lcore);
+        pass(&wire, 200..300, &seen, [(&lcore, &mut queue)]);
+        assert_eq!(seen.wrong(), []);
+    });
+}
+
+#[test]
+fn port_that_became_another_is_told_to_who_joined_the_former_one() {
+    let group = Group::new();
+    let ports = group.primary(&["net_ring0"]);
+    group.start(first(&ports), 1, 1);
+    let joined = group.secondary();
+    let lcore = group.lcore("secondary");
+    let take = || first(&joined).rx_queue(QueueId(0), lcore.owner()).map(drop);
+    // Nobody drives it, so the next primary may do with it what it likes.
+    let ports = group.primary(&["net_ring0"]);
+    group.start(first(&ports), 1, 1);
+    take().unwrap();
+    let ports = group.primary(&["net_null0"]);
+    group.start(first(&ports), 1, 1);
+    let error = take().unwrap_err();
+    assert!(matches!(error, Error::Replaced { .. }), "{error}");
+}
+
 /// The sockets drop every frame while a port is stopped, and stay so when the primary is gone.
 #[test]
 fn stopped_port_is_adopted_as_it_is_and_receives_when_it_is_started() {
@@ -471,6 +512,7 @@ fn primary_that_leaves_a_port_lets_it_go_on_and_one_that_closes_it_does_not() {
         let seen = Seen::new(100);
         pass(&wire, 0..50, &seen, [(&lcore, &mut rx0)]);
         let next = wire.open(ProcType::Primary, &exchange);
+        assert!(exchange.offered("port/0/rx/0").is_some());
         // One that fails on the way leaves it as well.
         first(&next).leave().unwrap();
         let next = wire.primary(1, &exchange);
@@ -493,29 +535,28 @@ fn port_is_never_configured_under_who_has_just_claimed_a_queue() {
     let joined = group.secondary();
     let table = QueueTable::lookup(group.region, PortId(0)).unwrap();
     let record = table.record(Direction::Rx, QueueId(0));
-    let stop = AtomicBool::new(false);
+    let (stop, taken) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         let stopping = Stop(&stop);
         let claimer = scope.spawn(|| {
             let lcore = group.lcore("claimer");
-            let mut taken = 0_u32;
             while !stop.load(Ordering::Relaxed) {
                 let Ok(_queue) = first(&joined).rx_queue(QueueId(0), lcore.owner()) else {
                     continue;
                 };
-                taken += 1;
+                let number = taken.fetch_add(1, Ordering::Relaxed) + 1;
                 // The owner's own word, which configuring sets to zero.
-                record.intent.store(taken, eal::sync::Ordering::Relaxed);
-                for _ in 0..taken % 1000 {
+                record.intent.store(number, eal::sync::Ordering::Relaxed);
+                for _ in 0..number % 1000 {
                     std::hint::spin_loop();
                 }
-                assert_eq!(record.intent.load(eal::sync::Ordering::Relaxed), taken);
+                assert_eq!(record.intent.load(eal::sync::Ordering::Relaxed), number);
             }
-            taken
         });
-        let mut configured = 0;
+        let mut configured = 0_u32;
         let until = Instant::now() + WAIT;
-        while configured < 2000 && Instant::now() < until {
+        let both = |configured: u32| configured >= 1000 && taken.load(Ordering::Relaxed) >= 1000;
+        while !both(configured) && !claimer.is_finished() && Instant::now() < until {
             let port = first(&ports);
             port.stop().unwrap();
             if port.configure(1, 1, &PortConfig::default()).is_ok() {
@@ -529,7 +570,8 @@ fn port_is_never_configured_under_who_has_just_claimed_a_queue() {
             }
         }
         drop(stopping);
-        let taken = claimer.join().unwrap();
+        claimer.join().unwrap();
+        let taken = taken.load(Ordering::Relaxed);
         assert!(configured > 10 && taken > 10, "{configured} {taken}");
     });
 }
@@ -624,7 +666,13 @@ fn descriptors_of_a_queue_as_it_was_are_not_taken() {
         exchange.publish("port/0/rx/0", old).unwrap();
         let refused = first(&joined).rx_queue(QueueId(0), lcore.owner());
         assert!(matches!(refused, Err(Error::NoDescriptors { .. })));
-        exchange.publish("port/0/rx/0", new).unwrap();
-        drop(rx(first(&joined), 0, &lcore));
+        // A primary that is just taking over publishes in a moment.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                exchange.publish("port/0/rx/0", new).unwrap();
+            });
+            drop(rx(first(&joined), 0, &lcore));
+        });
     });
 }
