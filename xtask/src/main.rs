@@ -78,6 +78,11 @@ enum Chore {
     },
     /// `ring` and `mbuf` in every interleaving that loom finds
     Loom,
+    /// The real operations on shared memory, killed at every step, and every mutant of them
+    Model {
+        /// Run only scenarios with this in their name, and no mutants
+        filter: Option<String>,
+    },
     /// The crates with `unsafe`, interpreted by Miri on plain memory
     Miri,
 }
@@ -113,6 +118,7 @@ fn main() -> ExitCode {
         } => plan.storm(seconds, seed, &queues),
         Chore::Storm { seed, kills, .. } => plan.storm_of_rings(kills, seed),
         Chore::Loom => plan.loom(),
+        Chore::Model { filter } => plan.model(filter.as_deref()),
         Chore::Miri => plan.miri(),
     }
     plan.finish()

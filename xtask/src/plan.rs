@@ -58,6 +58,7 @@ impl<'a> Plan<'a> {
         self.storm(STORM_SECONDS, None, "both");
         self.storm_of_rings(STORM_KILLS, None);
         self.loom();
+        self.model(None);
         self.miri();
     }
 
@@ -191,6 +192,18 @@ impl<'a> Plan<'a> {
         // The models, by their module's name; other tests know nothing of loom's atomics.
         loom.arg("loom");
         self.tests("loom", loom);
+    }
+
+    pub(crate) fn model(&mut self, filter: Option<&str>) {
+        let mut model = self.cargo(&["run", "--quiet", "-p", "forebay-model"]);
+        let flags = env::var("RUSTFLAGS").unwrap_or_default();
+        model
+            .env("RUSTFLAGS", format!("{flags} --cfg forebay_model"))
+            .env("CARGO_TARGET_DIR", self.workspace.target_dir.join("model"))
+            // It runs for minutes, and is built in seconds.
+            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
+        model.arg("--").args(filter);
+        self.tests("crash model", model);
     }
 
     pub(crate) fn miri(&mut self) {

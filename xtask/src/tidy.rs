@@ -32,6 +32,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "forebay-ethdev",
         ],
     ),
+    (
+        "forebay-model",
+        &["forebay-eal", "forebay-ring", "forebay-mbuf"],
+    ),
     ("forebay-tools", &["forebay", "forebay-lab"]),
     ("mp_server", &["forebay"]),
     ("mp_client", &["forebay"]),
@@ -56,6 +60,7 @@ const UNSAFE_DOORS: &[&str] = &[
     "crates/mbuf/src/mbuf.rs",
     "crates/mbuf/src/mbuf/",
     "crates/ethdev/src/drivers/*/sys.rs",
+    "crates/model/src/coroutine.rs",
     "lab/src/sys.rs",
 ];
 

@@ -150,10 +150,10 @@ impl Lock {
         let _ = try_lock(self.file.as_fd(), &ALL, Mode::Unlocked);
     }
 
-    /// Lets go of a slot's byte, held or not.
+    /// Lets go of the bytes of all slots, held or not.
     #[cfg(forebay_model)]
-    pub(crate) fn let_go_of(&self, id: SlotId) {
-        let _ = self.set(&byte(id), Mode::Unlocked);
+    pub(crate) fn let_go_of_slots(&self) {
+        let _ = self.set(&(1..MEMBERS.start), Mode::Unlocked);
     }
 
     /// Lets go of the primary's byte.

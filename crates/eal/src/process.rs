@@ -29,12 +29,12 @@ use core::str::FromStr;
 use crate::counters::Counter;
 use crate::error::Error;
 use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, mutated};
 use crate::sys;
 use crate::text::Text;
 
 /// Slots of a group. A set of slots fits a word.
-pub const SLOTS_MAX: usize = if cfg!(forebay_model) { 4 } else { 64 };
+pub const SLOTS_MAX: usize = if cfg!(forebay_model) { 6 } else { 64 };
 
 /// Number of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -186,6 +186,9 @@ pub enum SlotState {
     Invalid,
 }
 
+/// A mistake that the crash model makes, to show that it would see it.
+const TAKES_UNLOCKED: &str = "a joiner takes a slot that is merely unlocked";
+
 const FREE: u64 = 0;
 const LIVE: u64 = 1;
 const SWEEPING: u64 = 2;
@@ -322,11 +325,14 @@ impl SlotRecord {
 
     /// FREE to LIVE in the next generation; `None` if it is not FREE. The caller holds the lock byte.
     fn claim_from_free(&self) -> Option<u32> {
-        let (SlotState::Free, generation) = self.state() else {
-            return None;
+        let (state, generation) = self.state();
+        let from = match state {
+            SlotState::Free => state_word(FREE, generation),
+            SlotState::Live if mutated(TAKES_UNLOCKED) => state_word(LIVE, generation),
+            _ => return None,
         };
         let next = generation.wrapping_add(1) & GENERATION_MASK;
-        let (from, to) = (state_word(FREE, generation), state_word(LIVE, next));
+        let to = state_word(LIVE, next);
         // Acquire: as in `state`. Release: nobody takes anything from before this as the new occupant's.
         self.state
             .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
@@ -440,7 +446,8 @@ impl Slot {
         for (id, record) in SlotId::all().zip(region.slots()) {
             // Looked at before the byte is locked, so that those who ask after a dead slot do not see it held for a moment, and
             // again, by compare-and-swap, behind the lock.
-            if record.state().0 == SlotState::Free && !places.has(id) && places.lock(id)? {
+            let is_free = record.state().0 == SlotState::Free || mutated(TAKES_UNLOCKED);
+            if is_free && !places.has(id) && places.lock(id)? {
                 if let Some(generation) = record.claim_from_free() {
                     places.keep(id);
                     record.introduce(region.proc_type(), name);

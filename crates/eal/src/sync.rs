@@ -17,7 +17,7 @@ pub mod model;
 #[cfg(forebay_model)]
 pub use core::sync::atomic::{Ordering, fence};
 #[cfg(forebay_model)]
-pub use model::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, mutated, visible};
+pub use model::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, mutated, pause, visible};
 
 /// Whether the crash model runs this mistake: so that it can show that it would see it. Never in a normal build.
 #[cfg(not(forebay_model))]
@@ -26,11 +26,21 @@ pub const fn mutated(_mistake: &str) -> bool {
     false
 }
 
+/// Waits a little for what other processes do.
+#[cfg(not(forebay_model))]
+pub fn pause(time: core::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// A look at, or a change of, what several processes see and no atomic holds, such as a lock: the crash model counts it as a
 /// step, with its outcome.
 #[cfg(not(forebay_model))]
 #[inline(always)]
-pub(crate) fn visible<T>(call: impl FnOnce() -> T, _outcome: impl FnOnce(&T) -> u64) -> T {
+pub(crate) fn visible<T>(
+    _changes: bool,
+    call: impl FnOnce() -> T,
+    _outcome: impl FnOnce(&T) -> u64,
+) -> T {
     call()
 }
 

@@ -120,6 +120,7 @@ impl Magazine {
 
     /// Exchange, step 2: lets go of a magazine that is ours. All tags of `give` are written by then (step 1).
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn release(&self) {
         // Release: the next owner finds entries, count and tags as we left them; a tag written later would
         // overwrite its own. Pairs with the Acquire in `claim`.
@@ -216,6 +217,7 @@ impl Magazine {
     }
 
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     fn set_count(&self, count: usize) {
         // At most MAGAZINE_LEN: both callers index the entries with it first.
         self.head

@@ -159,6 +159,7 @@ impl Meta {
 
     /// Tags the mbuf. Not for `POOL`: that tag has a place in the order, see [`tag_pool`](Self::tag_pool).
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn tag(&self, holder: Holder) {
         // Relaxed: the step that follows (the count of a magazine, the head of a ring) is a release, and no
         // living process looks at the tag before it has acquired that.
@@ -166,6 +167,7 @@ impl Meta {
     }
 
     /// Tags the mbuf from the very tag that was `seen`; `false` if it is another by now.
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn tag_from(&self, seen: Holder, holder: Holder) -> bool {
         // Relaxed: as in `tag`.
         self.holder
@@ -180,6 +182,7 @@ impl Meta {
 
     /// The last step of giving an mbuf back.
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn tag_pool(&self) {
         // Release: whoever sees POOL sees the count that lists the mbuf. Pairs with the Acquire in `holder_in_order`.
         self.holder.store(Holder::POOL.bits(), release("pool"));
@@ -217,6 +220,7 @@ impl Meta {
     }
 
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn set_refs(&self, refs: u32) {
         self.refs.store(refs, Ordering::Relaxed);
     }
@@ -247,6 +251,7 @@ impl Meta {
     }
 
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn set_links(&self, links: Links) {
         self.links.store(links.bits(), Ordering::Relaxed);
     }
@@ -257,6 +262,7 @@ impl Meta {
     }
 
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn set_flags(&self, flags: u64) {
         self.flags.store(flags, Ordering::Relaxed);
     }
@@ -268,6 +274,7 @@ impl Meta {
 
     /// Says whether the mbuf was sent and not yet received.
     #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn set_in_ring(&self, sent: bool) {
         let sent = if sent { IN_RING } else { 0 };
         self.set_flags(self.flags() & !IN_RING | sent);

@@ -32,6 +32,7 @@ use std::fmt;
 use eal::holder::{Holder, HolderKind};
 use eal::process::SlotSet;
 use eal::region::{DeadSlots, Region};
+use eal::sync::mutated;
 use eal::{SlotId, SlotState};
 use ring::Ring;
 
@@ -227,6 +228,14 @@ impl Sweep<'_> {
     /// Empties each ring whose consumer is dead or nobody. A successor that claims the end first finds all there, and what it
     /// takes it tags.
     fn lanes(&mut self) {
+        // Rings of other things, and those that nobody has sent by yet, are closed, so that producers see that nobody comes; what
+        // lies in them is for the next consumer.
+        for ring in Ring::all(self.region).filter(|ring| !ring.carries_mbufs()) {
+            let owner = ring.consumer_owner();
+            if owner != eal::Owner::NONE && !self.region.owner_alive(owner) {
+                drop(ring.drain(self.lcore.owner()));
+            }
+        }
         for ring in &self.rings {
             let owner = ring.consumer_owner();
             if self.region.owner_alive(owner) || (owner == eal::Owner::NONE && ring.len() == 0) {
@@ -298,7 +307,7 @@ impl Sweep<'_> {
                 if noted.has(number) {
                     continue;
                 }
-                if !dead.contains(slot) {
+                if !dead.contains(slot) && !mutated("the scan takes what the living hold") {
                     if region.slots()[slot.index()].state().0 == SlotState::Free {
                         report.strays.insert(slot);
                     }
@@ -343,6 +352,9 @@ fn note_chain(pools: &mut [Noted], head: MbufIndex) {
             return;
         };
         noted.note(index.number());
-        next = noted.pool.next(index);
+        next = noted
+            .pool
+            .next(index)
+            .filter(|_| !mutated("the note does not follow chains"));
     }
 }

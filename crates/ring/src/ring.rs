@@ -9,7 +9,6 @@
 
 use core::fmt;
 use std::sync::{Mutex, PoisonError};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::claim::{Claim, Purpose, is_open, is_passing, owner_in};
@@ -26,6 +25,7 @@ use crate::producer::Producer;
 use crate::slots::Slots;
 use crate::spsc::{self, Impossible, Lane};
 use crate::sync::{AtomicU32, AtomicU64, CacheLine, Ordering};
+use eal::sync::pause;
 use eal::{Counter, Owner, Region, SlotId, Zone, ZoneError, ZoneKind, ZoneName};
 
 /// Keeps threads of the primary apart that create: one must not take for unfinished what the
@@ -372,7 +372,7 @@ impl<'r> Ring<'r> {
                         && is_passing(held)
                         && start.elapsed() < PASSING_MAX =>
                 {
-                    sleep(POLL);
+                    pause(POLL);
                 }
                 outcome => break outcome,
             }

@@ -19,7 +19,8 @@
 
 use super::Region;
 use crate::error::Error;
-use crate::process::{Owner, SlotId, SlotSet, SlotState};
+use crate::process::{Owner, SLOTS_MAX, SlotId, SlotSet, SlotState};
+use crate::sync::mutated;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -58,6 +59,11 @@ impl Region {
                         !self.is_held(*id) && record.start_sweep(word)
                     }
                 }
+            })
+            .take(if mutated("one dead slot after the other") {
+                1
+            } else {
+                SLOTS_MAX
             })
             .collect();
         Ok(DeadSlots {

@@ -140,7 +140,7 @@ impl Header {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, forebay_model)))]
 const _: () = assert!(size_of::<Header>() == 4096 && size_of::<Control>() == 163_840);
 
 // SAFETY: `repr(C)`, and all its fields are atomics or `Text`.

@@ -1,6 +1,6 @@
 //! What the crash model needs of a region and nobody else: its words, and a death.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 use super::Region;
 use crate::process::SlotId;
@@ -29,10 +29,18 @@ impl Region {
         *self.mine.lock().unwrap_or_else(PoisonError::into_inner) = 0;
         self.proven.store(0, std::sync::atomic::Ordering::Relaxed);
         if let Some(files) = &self.files {
-            for slot in SlotId::all() {
-                files.lock.let_go_of(slot);
-            }
+            files.lock.let_go_of_slots();
         }
+    }
+
+    /// Whether this process has the slot. While it is about to take one, it has none.
+    pub fn holds(&self, slot: SlotId) -> bool {
+        let mine = match self.mine.try_lock() {
+            Ok(mine) => *mine,
+            Err(TryLockError::Poisoned(mine)) => *mine.into_inner(),
+            Err(TryLockError::WouldBlock) => 0,
+        };
+        mine & (1 << slot.get()) != 0
     }
 
     /// Lets another be the primary, and stays able to be it: the model runs only one of the two at a time.

@@ -21,7 +21,7 @@ use crate::text::Text;
 use crate::zone::{ZoneKind, ZoneName};
 
 /// Zones of a group: a ring each for 64 processes and 16 ports, pools, and room.
-pub const ZONES_MAX: usize = 1024;
+pub const ZONES_MAX: usize = if cfg!(forebay_model) { 8 } else { 1024 };
 
 /// A record that is announced. Anything else is a free record.
 const READY: u32 = 1;

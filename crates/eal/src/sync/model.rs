@@ -34,17 +34,21 @@ pub type Change<'a> = &'a dyn Fn(u64) -> Option<u64>;
 pub trait Driver {
     /// A load; returns what the process sees.
     fn load(&self, word: &dyn Word, place: &'static Location<'static>) -> u64;
-    /// A store, a swap, or any read-modify-write: returns what the process saw there and whether the change took place.
+    /// A store, which sees nothing.
+    fn store(&self, word: &dyn Word, value: u64, place: &'static Location<'static>);
+    /// A swap, or any read-modify-write: returns what the process saw there and whether the change took place.
     fn change(
         &self,
         word: &dyn Word,
         change: Change<'_>,
         place: &'static Location<'static>,
     ) -> (u64, bool);
+    /// The process waits for what others do.
+    fn pause(&self);
     /// Before a call that others see, such as one that takes a lock.
     fn before_call(&self);
-    /// Its outcome.
-    fn after_call(&self, outcome: u64);
+    /// Its outcome, and whether it may have changed something.
+    fn after_call(&self, outcome: u64, changes: bool);
     /// Whether the process makes this mistake.
     fn mutated(&self, mistake: &str) -> bool;
 }
@@ -63,14 +67,22 @@ pub fn mutated(mistake: &str) -> bool {
     DRIVER.get().is_some_and(|driver| driver.mutated(mistake))
 }
 
-/// A call that other processes see the outcome of.
-pub fn visible<T>(call: impl FnOnce() -> T, outcome: impl FnOnce(&T) -> u64) -> T {
+/// Waits for what other processes do: in the model, until one of them has changed something.
+pub fn pause(time: core::time::Duration) {
+    match DRIVER.get() {
+        Some(driver) => driver.pause(),
+        None => std::thread::sleep(time),
+    }
+}
+
+/// A call that other processes see the outcome of, if it `changes` something, or that sees what others did.
+pub fn visible<T>(changes: bool, call: impl FnOnce() -> T, outcome: impl FnOnce(&T) -> u64) -> T {
     let Some(driver) = DRIVER.get() else {
         return call();
     };
     driver.before_call();
     let value = call();
-    driver.after_call(outcome(&value));
+    driver.after_call(outcome(&value), changes);
     value
 }
 
@@ -138,9 +150,7 @@ macro_rules! atomic {
             #[track_caller]
             pub fn store(&self, value: $value, order: Ordering) {
                 match DRIVER.get() {
-                    Some(driver) => {
-                        driver.change(self, &|_| Some(value as u64), Location::caller());
-                    }
+                    Some(driver) => driver.store(self, value as u64, Location::caller()),
                     None => self.0.store(value, order),
                 }
             }

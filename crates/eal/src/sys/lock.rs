@@ -25,7 +25,7 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>, bytes: &Range<i64>, mode: Mode) -> 
         Mode::Unlocked => libc::F_UNLCK,
     };
     let taken = |outcome: &io::Result<i32>| u64::from(outcome.is_ok());
-    match visible(|| fcntl(file, libc::F_OFD_SETLK, bytes, kind), taken) {
+    match visible(true, || fcntl(file, libc::F_OFD_SETLK, bytes, kind), taken) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
             Ok(false)
@@ -42,6 +42,7 @@ pub(crate) fn is_locked(file: BorrowedFd<'_>, bytes: &Range<i64>) -> io::Result<
             .map_or(0, |kind| u64::from(*kind != libc::F_UNLCK))
     };
     let in_the_way = visible(
+        false,
         || fcntl(file, libc::F_OFD_GETLK, bytes, libc::F_WRLCK),
         kind,
     )?;

@@ -1,0 +1,230 @@
+//! The mutants, and which scenario catches each.
+//!
+//! Sites are named by their function and their line of source, not by numbers that move.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::explore::{Explorer, Scenario};
+use crate::mutant::{Mutant, Place, Site};
+use crate::script::ORDERS;
+use crate::state::Masks;
+
+/// How often a scenario may run to find a mutant: first little in all of them, then much.
+const RUNS_MAX: [u64; 2] = [1500, 30_000];
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Stores at other sites that a late one comes after.
+const DELAYS: [u8; 4] = [1, 2, 4, 8];
+
+/// What the code itself can do wrong by name, and what that is.
+pub(crate) const MISTAKES: &[&str] = &[
+    "a joiner takes a slot that is merely unlocked",
+    "one dead slot after the other",
+    "the note does not follow chains",
+    "the scan takes what the living hold",
+];
+
+/// A mutant that nobody need catch, and why.
+struct Harmless {
+    /// Dropped, late or both.
+    kinds: &'static [Kind],
+    /// End of the file's name.
+    file: &'static str,
+    /// The function.
+    function: &'static str,
+    /// A part of the line.
+    line: &'static str,
+    why: &'static str,
+}
+
+/// What is done to a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Dropped,
+    Late,
+}
+
+use Kind::{Dropped, Late};
+
+/// Known to be harmless. Each line is one that the model would otherwise ask for.
+const HARMLESS: &[Harmless] = &[];
+
+/// A site in words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    file: String,
+    function: String,
+    line: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.file, self.function, self.line)
+    }
+}
+
+/// The sources, read as they are needed.
+#[derive(Default)]
+struct Sources(BTreeMap<&'static str, Vec<String>>);
+
+impl Sources {
+    fn name(&mut self, place: &Place) -> Name {
+        let lines = self.0.entry(place.file).or_insert_with(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            let text = fs::read_to_string(root.join(place.file)).unwrap_or_default();
+            text.lines().map(str::to_owned).collect()
+        });
+        let at = (place.line as usize).saturating_sub(1);
+        let line = lines.get(at).map_or("", |line| line.trim()).to_owned();
+        let function = lines.iter().take(at + 1).rev().find_map(|line| {
+            let (before, after) = line.split_once("fn ")?;
+            let is_function = before
+                .trim()
+                .split(' ')
+                .all(|word| word.is_empty() || word.starts_with("pub") || word == "const");
+            is_function.then(|| after.split(['(', '<']).next().unwrap_or("").to_owned())
+        });
+        Name {
+            file: place
+                .file
+                .trim_start_matches("crates/")
+                .replace("/src/", "/"),
+            function: function.unwrap_or_default(),
+            line,
+        }
+    }
+}
+
+/// A scenario, and what its exploration told.
+pub(crate) struct Known {
+    pub(crate) scenario: Scenario,
+    pub(crate) runs: u64,
+    pub(crate) reached: Vec<Site>,
+    pub(crate) shared: Masks,
+}
+
+/// One line of the table.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) what: &'static str,
+    /// The scenario and what it said; or why it need not be caught.
+    pub(crate) verdict: Verdict,
+}
+
+/// What became of a mutant.
+pub(crate) enum Verdict {
+    /// By a scenario, which said this.
+    Caught(&'static str, String),
+    /// For this reason.
+    Harmless(&'static str),
+    /// By nobody.
+    Uncaught,
+}
+
+/// Runs all mutants.
+pub(crate) fn run(explorer: &mut Explorer, known: &mut [Known], only: Option<&str>) -> Vec<Row> {
+    // Those that are quick to explore first.
+    known.sort_by_key(|known| known.runs);
+    let mut sources = Sources::default();
+    let mut sites: Vec<(Name, Site)> = Vec::new();
+    {
+        let state = explorer.machine.state.borrow();
+        for number in 0..state.sites.len() {
+            let site = Site(number);
+            if let Some(place) = state.sites.place(site)
+                && place.file.starts_with("crates/")
+                && !place.file.starts_with("crates/model")
+            {
+                sites.push((sources.name(place), site));
+            }
+        }
+    }
+    sites.sort();
+    let mut rows = Vec::new();
+    for (name, site) in sites {
+        for kind in [Dropped, Late] {
+            let text = name.to_string();
+            if only.is_some_and(|only| !text.contains(only)) {
+                continue;
+            }
+            let (mutants, what): (Vec<Mutant>, _) = match kind {
+                Dropped => (vec![Mutant::Dropped(site)], "left out"),
+                Late => {
+                    let late = DELAYS.iter().map(|delay| Mutant::Late(site, *delay));
+                    (late.collect(), "late")
+                }
+            };
+            let verdict = match harmless(&name, kind) {
+                Some(why) => Verdict::Harmless(why),
+                None => hunt(explorer, known, &mutants, |known| {
+                    known.reached.contains(&site)
+                }),
+            };
+            rows.push(report(Row {
+                name: text,
+                what,
+                verdict,
+            }));
+        }
+    }
+    let orders = ORDERS.iter().map(|(name, _)| *name);
+    for mistake in orders.chain(MISTAKES.iter().copied()) {
+        if only.is_some_and(|only| !mistake.contains(only)) {
+            continue;
+        }
+        let verdict = hunt(explorer, known, &[Mutant::Mistake(mistake)], |_| true);
+        rows.push(report(Row {
+            name: mistake.to_owned(),
+            what: "",
+            verdict,
+        }));
+    }
+    rows
+}
+
+fn report(row: Row) -> Row {
+    let verdict = match &row.verdict {
+        Verdict::Caught(scenario, why) => format!("caught by \"{scenario}\": {why}"),
+        Verdict::Harmless(why) => format!("harmless: {why}"),
+        Verdict::Uncaught => "UNCAUGHT".to_owned(),
+    };
+    println!("{} {}: {verdict}", row.name, row.what);
+    row
+}
+
+fn harmless(name: &Name, kind: Kind) -> Option<&'static str> {
+    let entry = HARMLESS.iter().find(|entry| {
+        entry.kinds.contains(&kind)
+            && name.file.ends_with(entry.file)
+            && name.function == entry.function
+            && name.line.contains(entry.line)
+    });
+    entry.map(|entry| entry.why)
+}
+
+/// Lets the scenarios look for any of the mutants, which are one mistake.
+fn hunt(
+    explorer: &mut Explorer,
+    known: &[Known],
+    mutants: &[Mutant],
+    concerns: impl Fn(&Known) -> bool,
+) -> Verdict {
+    for runs_max in RUNS_MAX {
+        for mutant in mutants {
+            for known in known.iter().filter(|known| concerns(known)) {
+                explorer.prepare(&known.scenario);
+                explorer.set_shared(known.shared.clone());
+                let bounds = (runs_max, TIME_MAX);
+                let outcome = explorer.explore(&known.scenario, Some(*mutant), bounds);
+                if let Some((why, _)) = outcome.failure {
+                    return Verdict::Caught(known.scenario.name, why);
+                }
+            }
+        }
+    }
+    Verdict::Uncaught
+}
