@@ -51,8 +51,6 @@ pub struct Eal {
     /// Rung when another process of the group dies or leaves.
     bell: Arc<Bell>,
     left: AtomicBool,
-    /// Of this process: a forked child leaves nothing.
-    pid: u32,
 }
 
 impl Eal {
@@ -93,7 +91,6 @@ impl Eal {
             thread: Mutex::new(thread),
             bell,
             left: AtomicBool::new(false),
-            pid: std::process::id(),
         })
     }
 
@@ -227,10 +224,10 @@ impl Eal {
         self.leave()
     }
 
-    /// What `cleanup` and dropping do. The second time nothing: the place may be another's by then.
+    /// What `cleanup` and dropping do. The second time nothing: the place may be another's by then. In
+    /// a forked child's copy neither the threads nor the locks are its own, and they know that.
     pub(crate) fn leave(&self) -> Result<(), Error> {
-        // A forked child finds a copy of this in its memory, and has joined nothing.
-        if self.left.swap(true, Ordering::Relaxed) || self.pid != std::process::id() {
+        if self.left.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         let thread = self

@@ -445,6 +445,8 @@ fn a_death_is_seen_though_a_child_lives_and_a_child_that_keeps_the_lock_is_named
         let owner = eal::Owner::new(slots[0], eal.region().slots()[slots[0].index()].state().1);
         assert!(eal.region().owner_alive(owner));
         member.kill();
+        // The child has the connection too: only the pidfd tells.
+        assert!(deaths.wait(LONG), "nothing rang");
         for slot in slots {
             hear_of(&deaths, &eal, slot);
         }

@@ -6,8 +6,8 @@
 //!      +------------- the connection closes, or the primary's pidfd ------+
 //! ```
 //!
-//! It blocks in `poll` alone, except that it looks every few milliseconds for a primary where there
-//! is none.
+//! It blocks in `poll` alone, and where there is no primary until the directory of the group shows a
+//! new socket; it looks every few milliseconds if the kernel has no more watches to give.
 //!
 //! **If a process dies:** a child that the primary forked may keep the connection open, so the
 //! primary's pidfd is watched too. This thread dies with its process, and the primary sees that
@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -34,8 +34,10 @@ use super::wire::{self, printable};
 use crate::error::Error;
 use crate::region::Region;
 
-/// How often a primary is looked for: an attempt costs some 10 microseconds.
+/// How often a primary is looked for that was there a moment ago, or cannot be watched for.
 const LOOK: Duration = Duration::from_millis(4);
+/// How often one is looked for in any case.
+const LOOK_ANYWAY: Duration = Duration::from_millis(500);
 /// How long after the primary refused us, or gave no answer, we try again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long after the kernel had no room for descriptors on their way.
@@ -131,6 +133,9 @@ impl Shared {
         let wake = &self.client.wake;
         // What was told last, so that nothing is told twice.
         let (mut refused, mut had_one) = (String::new(), false);
+        let watch = self.client.watch();
+        let watch = watch.inspect_err(|error| debug!("cannot watch for a primary: {error}"));
+        let watch = watch.ok();
         while !wake.is_stopped() {
             let connected = match first.take() {
                 Some(primary) => Ok(Connected::new(self, primary)),
@@ -151,22 +156,36 @@ impl Shared {
                         AGAIN
                     }
                 },
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => AGAIN,
-                Err(_) => LOOK,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::PermissionDenied => AGAIN,
+                    // Nobody there: the watch tells when there is.
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                        if watch.is_some() =>
+                    {
+                        LOOK_ANYWAY
+                    }
+                    _ => LOOK,
+                },
             };
-            self.pause(pause);
+            self.pause(pause, watch.as_ref());
         }
     }
 
-    /// Sleeps that long, or until told to stop.
-    fn pause(&self, how_long: Duration) {
+    /// Sleeps that long, or until a primary begins to listen or we are told to stop.
+    fn pause(&self, how_long: Duration, watch: Option<&OwnedFd>) {
         let wake = &self.client.wake;
         wake.drain();
         if wake.is_stopped() {
             return;
         }
         let timeout = Timespec::try_from(how_long).ok();
-        let _ = poll(&mut [PollFd::new(wake, PollFlags::IN)], timeout.as_ref());
+        let mut sources = vec![PollFd::new(wake, PollFlags::IN)];
+        sources.extend(watch.map(|watch| PollFd::new(watch, PollFlags::IN)));
+        let _ = poll(&mut sources, timeout.as_ref());
+        if let Some(watch) = watch {
+            // What it tells does not count, only that it does; a second reading finds the rest.
+            let _ = rustix::io::read(watch, &mut [0_u8; 4096]);
+        }
     }
 }
 

@@ -407,3 +407,73 @@ fn name_keepers(region: &Region, peer: Peer, kept: &[Owner]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+    use crate::control::tests::hall;
+    use crate::sys::control::peer;
+
+    /// Members of which one has joined, and its end of the connection.
+    fn joined(hall: &Arc<Hall>) -> (Members, OwnedFd) {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::NONBLOCK);
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let who = peer(ours.as_fd()).unwrap();
+        let mut members = Members::default();
+        members.join(hall, (ours, who), Vec::new()).unwrap();
+        (members, theirs)
+    }
+
+    fn hear(members: &mut Members, hall: &Hall) {
+        let stirred = Stirred {
+            socket: true,
+            process: false,
+        };
+        members.turn(hall, &[stirred]);
+    }
+
+    #[test]
+    fn who_closes_without_a_word_is_watched_until_dead_and_who_leaves_is_not() {
+        let hall = hall(true);
+        let (mut members, theirs) = joined(&hall);
+        drop(theirs);
+        hear(&mut members, &hall);
+        assert_eq!(members.sources(0).count(), 1, "its pidfd");
+        let dead = Stirred {
+            socket: false,
+            process: true,
+        };
+        members.turn(&hall, &[dead]);
+        assert_eq!(members.sources(0).count(), 0);
+
+        let (mut members, theirs) = joined(&hall);
+        wire::send(theirs.as_fd(), &Frame::plain(Kind::Leave, b""), &[]).unwrap();
+        drop(theirs);
+        hear(&mut members, &hall);
+        assert_eq!(members.sources(0).count(), 0);
+    }
+
+    #[test]
+    fn without_a_pidfd_the_bell_is_rung_a_few_times_and_that_is_all() {
+        let hall = hall(true);
+        let (mut members, theirs) = joined(&hall);
+        members.all[0].process = None;
+        drop(theirs);
+        hear(&mut members, &hall);
+        let mut looks = 0;
+        while let Some(at) = members.next_look() {
+            let (_, next) = members.all[0].look.unwrap();
+            members.all[0].look = Some((at - DYING_MAX * 4, next));
+            members.turn(&hall, &[]);
+            looks += 1;
+        }
+        assert!(
+            (5..20).contains(&looks) && members.all.is_empty(),
+            "{looks}"
+        );
+    }
+}

@@ -542,6 +542,9 @@ mod members {
                 && kept(&secondary, "late").as_deref() == Some("three")
         });
         assert_eq!(kept(&secondary, "unkept"), None);
+        until("nothing is left to fetch", || {
+            secondary.client.kept.stale().is_empty()
+        });
         setting.table.withdraw("early");
         until("the copy is let go of", || {
             kept(&secondary, "early").is_none()
