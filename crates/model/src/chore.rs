@@ -4,13 +4,26 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::explore::Explorer;
+use crate::files;
 use crate::scenarios;
 use crate::table::{self, Known, Verdict};
 
 /// How long one scenario may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Real processes, killed at each system call.
+const LIVES: [(&str, fn() -> files::Verdict); 2] = [
+    ("creating a group", files::creating),
+    ("taking a group over", files::adopting),
+];
+
 pub(crate) fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let filter = arguments.next();
+    let only = arguments.next();
+    if let (Some(files::CHILD), Some(dir)) = (filter.as_deref(), &only) {
+        return files::child(dir);
+    }
     let mut explorer = match Explorer::new() {
         Ok(explorer) => explorer,
         Err(error) => {
@@ -19,8 +32,6 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let start = Instant::now();
-    let filter = std::env::args().nth(1);
-    let only = std::env::args().nth(2);
     let (mut passed, mut failed) = (0, 0);
     let mut known = Vec::new();
     let mut runs = 0;
@@ -65,14 +76,42 @@ pub(crate) fn main() -> ExitCode {
         });
     }
     println!("{runs} runs in {:.0} s", start.elapsed().as_secs_f32());
-    for row in table::run(&mut explorer, &mut known, only.as_deref()) {
-        match row.verdict {
-            Verdict::Uncaught => failed += 1,
-            Verdict::Caught(..) | Verdict::Harmless(_) => passed += 1,
+    // A part of a mutant's name in the second place; none at all when only some scenarios are asked for.
+    if filter.as_deref().is_none_or(str::is_empty) || only.is_some() {
+        for row in table::run(&mut explorer, &mut known, only.as_deref()) {
+            match row.verdict {
+                Verdict::Uncaught => failed += 1,
+                Verdict::Caught(..) | Verdict::Harmless(_) => passed += 1,
+            }
+        }
+    }
+    let mut skipped = 0;
+    for (name, life) in LIVES {
+        if filter
+            .as_ref()
+            .is_some_and(|filter| !name.contains(filter.as_str()))
+        {
+            continue;
+        }
+        let start = Instant::now();
+        match life() {
+            files::Verdict::Held(deaths) => {
+                passed += 1;
+                let time = start.elapsed().as_secs_f32();
+                println!("life {name} ... ok ({deaths} deaths, {time:.1} s)");
+            }
+            files::Verdict::Skipped(why) => {
+                skipped += 1;
+                println!("life {name} ... skipped: {why}");
+            }
+            files::Verdict::Failed(why) => {
+                failed += 1;
+                println!("life {name} ... FAILED\n  {why}");
+            }
         }
     }
     println!(
-        "test result: {}. {passed} passed; {failed} failed; 0 ignored; finished in {:.0}s",
+        "test result: {}. {passed} passed; {failed} failed; {skipped} ignored; finished in {:.0}s",
         if failed == 0 { "ok" } else { "FAILED" },
         start.elapsed().as_secs_f32()
     );

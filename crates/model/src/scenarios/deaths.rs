@@ -14,7 +14,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             mark: nothing,
             casts: vec![
                 victim("A", 0, join_and_take),
-                secondary("B", 1, join_and_take),
+                secondary("B", 1, join_alone),
                 R,
             ],
             preemptions: 2,
@@ -121,6 +121,13 @@ fn join_and_take(script: &Script) {
     script.ready();
     let lcore = script.join();
     let _kept = script.alloc(&lcore, script.pool());
+    script.rest();
+}
+
+/// Takes a slot, and nothing else.
+fn join_alone(script: &Script) {
+    script.ready();
+    let _lcore = script.join();
     script.rest();
 }
 

@@ -61,6 +61,7 @@ fn make_zones(script: &Script) {
             Err(error) => panic!("{error}"),
         }
     }
+    check_records(script.region);
     let zones: Vec<_> = script
         .region
         .zones()
@@ -83,6 +84,22 @@ fn make_pool(script: &Script) {
         // As others find it.
         let pool = Pool::lookup(script.region, name).unwrap_or_else(|error| panic!("{error}"));
         check_pool(pool, number);
+        check_records(script.region);
+    }
+}
+
+/// Every record that is announced describes a zone, and which one.
+fn check_records(region: &Region) {
+    assert_eq!(region.damaged_zone(), None);
+    for zone in region.zones() {
+        let name = zone.name();
+        let kind = match name.as_str() {
+            "one" | "two" => ZoneKind::Plain,
+            POOL | "other" => ZoneKind::Pool,
+            "ring" => ZoneKind::Ring,
+            other => panic!("a zone named {other}"),
+        };
+        assert_eq!(zone.kind(), kind, "{name}");
     }
 }
 
@@ -102,6 +119,7 @@ fn make_ring(script: &Script) {
     let flags = Flags::SP_ENQ | Flags::SC_DEQ;
     let ring = Ring::create_or_lookup(script.region, "ring", 2, None, flags);
     ring.unwrap_or_else(|error| panic!("{error}"));
+    check_records(script.region);
     let ring = Ring::lookup(script.region, "ring").unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(
         (ring.size(), ring.len(), ring.limit(), ring.lanes()),
@@ -113,12 +131,7 @@ fn make_ring(script: &Script) {
 fn look(script: &Script) {
     script.ready();
     for _ in 0..2 {
-        for zone in script.region.zones() {
-            assert!(matches!(
-                zone.name().as_str(),
-                "one" | "two" | POOL | "other" | "ring"
-            ));
-        }
+        check_records(script.region);
         for (number, name) in [POOL, "other"].into_iter().enumerate() {
             if let Ok(pool) = Pool::lookup(script.region, name) {
                 check_pool(pool, number);
