@@ -81,6 +81,8 @@ pub struct Actor {
     pub state: State,
     /// How many processes filled it so far.
     pub instance: u32,
+    /// Whether the present process was stopped for a while.
+    pub was_stopped: bool,
     process: Option<Process>,
     /// When the present process was started, or went on after a stop.
     since: Instant,
@@ -118,6 +120,7 @@ impl Actor {
             role,
             state: State::Absent(now),
             instance: 0,
+            was_stopped: false,
             process: None,
             since: now,
             wanted: now,
@@ -136,6 +139,7 @@ impl Actor {
         self.process = Some(process);
         self.since = Instant::now();
         self.state = State::Starting;
+        self.was_stopped = false;
     }
 
     /// Its process id, 0 if there is none.
@@ -199,6 +203,7 @@ impl Actor {
     /// Stops it for so long.
     pub fn stop_for(&mut self, time: Duration) {
         self.signal(Signal::STOP);
+        self.was_stopped = true;
         self.state = State::Stopped(Instant::now() + time);
     }
 

@@ -259,7 +259,6 @@ impl<'o> Storm<'o> {
             "client"
         });
         command.args(["-l", &lcore.to_string(), "--no-huge"]);
-        command.env("FOREBAY_STALL_REPORT", "1");
         self.name_group(&mut command);
         match role {
             Role::Server => {
@@ -279,6 +278,7 @@ impl<'o> Storm<'o> {
                     "-n",
                     &clients,
                     "--no-screen",
+                    "--stall-report",
                     "--queues",
                     queues,
                 ]);
@@ -291,6 +291,7 @@ impl<'o> Storm<'o> {
                     "--",
                     "-n",
                     &id.to_string(),
+                    "--stall-report",
                 ]);
             }
         }
@@ -424,8 +425,12 @@ impl<'o> Storm<'o> {
                     };
                 if let Some(pulse) = self.observer.and_then(|observer| actor.pulse(observer)) {
                     actor.note(pulse, due);
-                    self.verdict.stall =
-                        self.verdict.stall.max(Duration::from_nanos(pulse.stall_ns));
+                    // Who was stopped did not stall.
+                    if !actor.was_stopped && pulse.stall_ns > self.stall_ns() {
+                        self.verdict.stall = Duration::from_nanos(pulse.stall_ns);
+                        let ms = self.verdict.stall.as_millis();
+                        self.journal(place, "stall", &format!("of {ms} ms, the longest so far"));
+                    }
                 }
             }
             _ => {}
@@ -434,6 +439,10 @@ impl<'o> Storm<'o> {
         if let Some((fault, why)) = found {
             self.blame(place, fault, &why);
         }
+    }
+
+    fn stall_ns(&self) -> u64 {
+        u64::try_from(self.verdict.stall.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn blame(&mut self, place: usize, fault: Fault, why: &str) {
