@@ -14,8 +14,8 @@ use super::*;
 const ROLE: &str = "FOREBAY_TEST_PORTS_ROLE";
 const PLACE: &str = "FOREBAY_TEST_PORTS_PLACE";
 const COUNT: u32 = 30_000;
-/// A ring with blocks enough for a receiver that waits for a core for some tenths of a second.
-const VDEV: &str = "net_af_packet0,iface=a0,framecnt=8192";
+/// A ring with blocks enough for a receiver that waits for a core for a second.
+const VDEV: &str = "net_af_packet0,iface=a0,blocksz=16384,framecnt=8192";
 
 /// What another process does: not a test of its own.
 #[test]
@@ -152,7 +152,7 @@ impl Drop for Process {
 #[test]
 fn primaries_are_killed_and_leave_and_a_secondary_receives_all_the_time() {
     lab::isolated!({
-        let wire = Wire::new("");
+        let wire = Wire::new();
         let dir = tempfile::tempdir().unwrap();
         let mut primary = Process::start(&wire, dir.path(), "primary");
         assert_eq!(primary.hear(), "opened");

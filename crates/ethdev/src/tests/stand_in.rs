@@ -45,7 +45,7 @@ fn stand_in(ports: &Ports, lcore: &Lcore, stop: &AtomicBool, seen: &Seen) -> usi
 fn every_frame_is_received_by_who_is_there_or_by_who_stands_in() {
     lab::isolated!({
         const COUNT: u32 = 20_000;
-        let wire = Wire::new("");
+        let wire = Wire::new();
         let exchange = Arc::new(LocalExchange::default());
         let ports = wire.primary(1, &exchange);
         let joined = wire.open(ProcType::Secondary, &exchange);
