@@ -134,6 +134,33 @@ fn queue_is_kept_from_nobody_for_ever_by_who_asked_and_did_not_come() {
     assert_eq!(wanted(group.region), dead, "nothing was asked");
 }
 
+/// It looked at the port before it waited; what it would have now is a queue of a port that may be configured at any moment.
+#[test]
+fn who_gets_a_queue_after_the_port_was_stopped_gives_it_back() {
+    let group = Group::new();
+    let ports = group.primary(&["net_null0"]);
+    group.start(first(&ports), 1, 1);
+    let joined = group.secondary();
+    let lcore = group.lcore("primary");
+    let queue = first(&ports).rx_queue_stand_in(QueueId(0), lcore.owner());
+    let queue = queue.unwrap();
+    let slot = group.lcore("waits");
+    let owner = slot.owner();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| first(&joined).rx_queue(QueueId(0), owner).map(drop));
+        let until = Instant::now() + WAIT;
+        while !queue.is_wanted() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        first(&ports).stop().unwrap();
+        drop(queue);
+        let refused = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(refused, Error::WrongState { .. }), "{refused}");
+    });
+    assert_eq!(first(&ports).absent_rx_queues().count(), 1);
+    group.start(first(&ports), 1, 1);
+}
+
 #[test]
 fn secondary_does_not_stand_in() {
     let group = Group::new();
