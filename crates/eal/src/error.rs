@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::ArgsError;
 use crate::core::LcoreId;
-use crate::process::ProcType;
+use crate::process::{PRIMARY_SLOTS, ProcType};
 use crate::zone::{ZoneError, ZoneKind, ZoneNameError};
 
 /// Why something of the environment could not be had.
@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// Every slot is taken.
     #[error(
-        "no slot is free: {live} are in use and {dead} wait for a primary to clean up after their dead processes; stop a process, or start the primary"
+        "no slot is free: {live} are in use and {dead} wait for a primary to sweep after their dead processes; start the primary, which has {PRIMARY_SLOTS} slots of its own, or stop a process"
     )]
     NoSlot {
         /// Slots of living processes.

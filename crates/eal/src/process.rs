@@ -36,6 +36,10 @@ use crate::text::Text;
 /// Slots of a group. A set of slots fits a word.
 pub const SLOTS_MAX: usize = if cfg!(forebay_model) { 6 } else { 64 };
 
+/// Slots that only a primary may take: for two threads of a primary and two of its successor. Secondaries that are killed while no
+/// primary sweeps must not fill the table, or none could ever start again.
+pub const PRIMARY_SLOTS: usize = if cfg!(forebay_model) { 0 } else { 4 };
+
 /// Number of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct SlotId(u8);
@@ -205,6 +209,18 @@ const fn generation_of(word: u64) -> u32 {
     u32::from_le_bytes([a, b, c, 0])
 }
 
+/// What a state word says. With bits where none belong it says nothing.
+pub(crate) const fn read_state(word: u64) -> (SlotState, u32) {
+    let generation = generation_of(word);
+    let state = match word & !state_word(0, GENERATION_MASK) {
+        FREE => SlotState::Free,
+        LIVE => SlotState::Live,
+        SWEEPING => SlotState::Sweeping,
+        _ => SlotState::Invalid,
+    };
+    (state, generation)
+}
+
 /// One slot of the process table.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
@@ -282,14 +298,7 @@ impl SlotRecord {
     pub fn state(&self) -> (SlotState, u32) {
         // Acquire: what the former occupant or the sweep did before is seen by who finds it FREE. Pairs with the Release of
         // `Slot::drop` and with the compare-and-swaps of `claim_from` and the sweep.
-        let word = self.state.load(Ordering::Acquire);
-        let state = match word & 0xff {
-            FREE => SlotState::Free,
-            LIVE => SlotState::Live,
-            SWEEPING => SlotState::Sweeping,
-            _ => SlotState::Invalid,
-        };
-        (state, generation_of(word))
+        read_state(self.state.load(Ordering::Acquire))
     }
 
     /// The occupant's process id, for texts only.
@@ -340,10 +349,10 @@ impl SlotRecord {
         Some(next)
     }
 
-    /// The state word as it lies there, to swap from.
+    /// The state word as it lies there, to be judged and swapped from.
     pub(crate) fn state_bits(&self) -> u64 {
-        // Relaxed: what is swapped from it is judged by `state`, read after it.
-        self.state.load(Ordering::Relaxed)
+        // Acquire: as in `state`.
+        self.state.load(Ordering::Acquire)
     }
 
     /// `word` to SWEEPING in the same generation; says whether the word was still that.
@@ -361,9 +370,8 @@ impl SlotRecord {
 
     /// SWEEPING to FREE, when nothing of the last occupant is left.
     pub(crate) fn end_sweep(&self) {
-        let word = self.state_bits();
-        let generation = generation_of(word);
-        if word == state_word(SWEEPING, generation) {
+        let (state, generation) = self.state();
+        if state == SlotState::Sweeping {
             // Release: the next occupant finds all that the sweep gave back. Pairs with the Acquire in `state`.
             self.state
                 .store(state_word(FREE, generation), Ordering::Release);
@@ -443,7 +451,12 @@ impl Slot {
         // One thread of this process at a time: our lock does not keep out ourselves.
         let mut places = region.places("take a slot")?;
         let (mut live, mut dead) = (0, 0);
-        for (id, record) in SlotId::all().zip(region.slots()) {
+        let kept = if region.is_primary() {
+            0
+        } else {
+            PRIMARY_SLOTS
+        };
+        for (id, record) in SlotId::all().zip(region.slots()).take(SLOTS_MAX - kept) {
             // Looked at before the byte is locked, so that those who ask after a dead slot do not see it held for a moment, and
             // again, by compare-and-swap, behind the lock.
             let is_free = record.state().0 == SlotState::Free || mutated(TAKES_UNLOCKED);

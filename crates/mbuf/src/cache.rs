@@ -17,6 +17,9 @@ use crate::shape::HEADROOM;
 /// Magazines whose owner words an allocation looks at when no hint leads to a free mbuf.
 const LOOKS: usize = 256;
 
+/// Magazines with bad entries that an allocation goes through before it gives up.
+const BARREN_MAX: usize = 8;
+
 /// Times that a free looks through all magazines before it keeps the mbufs in hand.
 const PASSES: usize = 8;
 
@@ -49,8 +52,8 @@ impl Cache {
     #[inline]
     pub(crate) fn take(&self, lcore: &Lcore, out: &mut [u32]) -> usize {
         let range = self.pool.range();
-        let mut taken = 0;
-        while taken < out.len() {
+        let (mut taken, mut barren) = (0, 0);
+        while taken < out.len() && barren < BARREN_MAX {
             let Some(held) = self.loaded.get().filter(|held| held.count > 0) else {
                 if self.restock(lcore) {
                     continue;
@@ -66,6 +69,8 @@ impl Cache {
             }));
             taken += done.taken;
             if done.bad > 0 {
+                // Nobody but a scribbler lists what is not free, and he may go on for ever.
+                barren += 1;
                 lcore.counters().bad_entry.add(done.bad as u64);
             }
         }

@@ -19,10 +19,11 @@
 //! have it; what was not tagged is in the dead one's hands. In `take` before 2: it is listed by the device's ring still, so the
 //! sweep takes it there before it looks at tags. [`Orphaned::undo`] does both, can be repeated, and lets go of the queue last.
 
+use core::sync::atomic::compiler_fence;
+
 use eal::holder::{Holder, HolderKind};
 use eal::process::Owner;
 use eal::queue::QueueRecord;
-use eal::region::DeadSlots;
 
 use crate::burst::Burst;
 use crate::index::MbufIndex;
@@ -61,8 +62,8 @@ pub struct FrameRing<'r, D> {
 impl<D: Descriptors> FrameRing<'_, D> {
     /// Positions filled and not emptied, never more than there are descriptors.
     fn waiting(&self) -> (u32, u32) {
-        // Relaxed: who asks has written it, or looks at what may move.
-        let consumer = self.consumer.load(Ordering::Relaxed);
+        // Acquire: who took what is not shown any more has tagged it. Pairs with the release of `take`.
+        let consumer = self.consumer.load(acquire("device"));
         // Acquire: descriptors come with the index. Pairs with the device's release.
         let producer = self.producer.load(acquire("device"));
         (
@@ -87,9 +88,9 @@ pub struct FrameQueue<'r, D> {
 
 /// A device queue as the sweep sees it.
 pub trait Orphaned {
-    /// If its owner is one of the dead: gives back what was half given or half taken, and lets go of the queue. Returns how
-    /// many frames that were.
-    fn undo(&self, lcore: &Lcore, dead: &DeadSlots<'_>) -> u32;
+    /// If it has an owner who does not live: gives back what was half given or half taken, and lets go of the queue. Returns
+    /// how many frames that were.
+    fn undo(&self, lcore: &Lcore) -> u32;
 
     /// Shows every mbuf that the device has handed back and that nobody has taken yet.
     fn walk(&self, mbuf: &mut dyn FnMut(MbufIndex));
@@ -126,6 +127,8 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         }
         // 2. intent <- producer + n. Release: who sees it sees the descriptors.
         self.record.intent.store(end, release("intent"));
+        // Against death the order of the program counts: no tag before the intent.
+        compiler_fence(Ordering::Release);
         // 3. tag <- QUEUE q.
         ready.for_each(|(_, meta)| meta.tag(self.holder));
         // 4. producer <- intent. Release: the device sees the descriptors; who sees it sees the tags.
@@ -181,8 +184,24 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         taken
     }
 
-    /// What the last owner left half done is undone, for who has claimed the queue after it: frees what was tagged and not
-    /// published. `was` tells the tags of those who may have died over a take.
+    /// For who has claimed the queue after an owner that died, before anything else: frees what that one had half given, and
+    /// tags what it had half taken as the queue's again, so that [`take`](Self::take) finds it. The sweep may come before or
+    /// after.
+    pub fn adopt(&self, lcore: &Lcore) {
+        self.undo_give(lcore);
+        let (consumer, waiting) = self.taken.waiting();
+        for offset in 0..waiting {
+            let index = self.taken.descriptors.get(consumer.wrapping_add(offset));
+            if let Some((_, meta)) = lcore.find(index)
+                && matches!(meta.holder().kind(), HolderKind::Slot(_))
+            {
+                meta.tag(self.holder);
+            }
+        }
+    }
+
+    /// What the last owner left half given is undone, for who has claimed the queue after it: frees what was tagged and not
+    /// published.
     fn undo_give(&self, lcore: &Lcore) -> u32 {
         let producer = self.given.producer.load(Ordering::Relaxed);
         let intent = self.record.intent.load(acquire("intent"));
@@ -205,12 +224,10 @@ impl<D: Descriptors> FrameQueue<'_, D> {
     }
 
     /// Takes and frees what the device has handed back by now, half taken or not.
-    fn undo_take(&self, lcore: &Lcore, dead: &DeadSlots<'_>) -> u32 {
+    fn undo_take(&self, lcore: &Lcore) -> u32 {
         let (mut consumer, mut waiting) = self.taken.waiting();
-        let may_be = |tag: Holder| {
-            tag == self.holder
-                || matches!(tag.kind(), HolderKind::Slot(slot) if dead.contains(slot))
-        };
+        // A slot's: of who died over a take. The queue is ours, so that nobody living is about to.
+        let may_be = |tag: Holder| tag == self.holder || matches!(tag.kind(), HolderKind::Slot(_));
         let mut undone = 0;
         while waiting > 0 {
             let mut burst = Burst::new(lcore);
@@ -230,20 +247,21 @@ impl<D: Descriptors> FrameQueue<'_, D> {
 }
 
 impl<D: Descriptors> Orphaned for FrameQueue<'_, D> {
-    fn undo(&self, lcore: &Lcore, dead: &DeadSlots<'_>) -> u32 {
+    fn undo(&self, lcore: &Lcore) -> u32 {
         let word = &self.record.owner;
         let owner = Owner::from_bits(word.load(Ordering::Acquire));
         // Ours first, so that no successor works on it beside us; should we die over it, we are one of the dead ourselves.
         // Acquire: what the dead one did is seen.
         let ours = lcore.owner().bits();
-        let claimed = dead.owns(owner)
+        let claimed = owner != Owner::NONE
+            && !lcore.region().owner_alive(owner)
             && word
                 .compare_exchange(owner.bits(), ours, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok();
         if !claimed {
             return 0;
         }
-        let undone = self.undo_give(lcore) + self.undo_take(lcore, dead);
+        let undone = self.undo_give(lcore) + self.undo_take(lcore);
         // Last, so that a sweep cut short is repeated. Release: the queue is seen as we leave it.
         let _ = word.compare_exchange(
             ours,

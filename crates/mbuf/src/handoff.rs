@@ -30,6 +30,7 @@
 //! consumer, which must find what is in the ring still marked.
 
 use core::fmt;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use eal::holder::{Holder, HolderKind};
 use eal::process::BufferCounters;
@@ -267,6 +268,8 @@ impl<'r> MbufConsumer<'r> {
             let good = tag_good(find, lcore.holder(), lcore.counters(), &mut out[..peeked]);
             // Step 3; the burst owns them when this closure is done.
             self.ring.release(peeked);
+            // Against death the order of the program counts: nothing in the ring may be seen unmarked.
+            compiler_fence(Ordering::Release);
             unmark(find, lcore.counters(), &mut out[..good])
         });
         peeked

@@ -205,6 +205,11 @@ impl Lcore {
         }
     }
 
+    /// Knows the pool from now on, whatever was looked for in vain before.
+    pub(crate) fn meet_again(&self, pool: &Pool) {
+        self.meet(pool);
+    }
+
     /// Gives its magazines back to their pools, until it needs some again: for a thread that will not for long.
     pub fn give_magazines_back(&self) {
         for cache in self.pools.iter().filter_map(|known| known.cache.get()) {

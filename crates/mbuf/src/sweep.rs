@@ -33,11 +33,12 @@ use eal::holder::{Holder, HolderKind};
 use eal::process::SlotSet;
 use eal::region::{DeadSlots, Region};
 use eal::sync::mutated;
-use eal::{SlotId, SlotState};
+use eal::{SlotId, SlotState, ZoneKind};
 use ring::Ring;
 
 use crate::SEGMENTS_MAX;
 use crate::burst::Burst;
+use crate::error::Error;
 use crate::frames::Orphaned;
 use crate::handoff::MbufConsumer;
 use crate::index::MbufIndex;
@@ -90,6 +91,8 @@ pub struct Report {
     pub queues: u32,
     /// Mbufs whose tag changed under the sweep: somebody scribbles.
     pub corrupt: u32,
+    /// Rings and pools that could not be opened, so that what the dead had in hand was left alone.
+    pub unreadable: u32,
     /// FREE slots whose tag some mbuf carries that lies nowhere: to be swept too.
     pub strays: SlotSet,
 }
@@ -104,6 +107,9 @@ impl fmt::Display for Report {
             queues,
             ..
         } = self;
+        if slots.is_empty() {
+            return write!(f, "{rings} packets in rings that nobody consumes");
+        }
         write!(
             f,
             "slots {slots}: {in_hand} buffers in hand, {magazines} in magazines, {rings} in rings, {queues} in queues"
@@ -113,6 +119,13 @@ impl fmt::Display for Report {
                 f,
                 ", {} changed under the sweep and left alone",
                 self.corrupt
+            )?;
+        }
+        if self.unreadable > 0 {
+            write!(
+                f,
+                "; what they had in hand stays out, since {} rings or pools are damaged: restart the group when you can",
+                self.unreadable
             )?;
         }
         Ok(())
@@ -133,10 +146,26 @@ pub fn sweep(
 ) -> Result<Option<Report>, eal::Error> {
     let dead = region.claim_dead(also)?;
     if dead.is_empty() {
-        dead.finish();
-        return Ok(None);
+        if !has_orphans(region) {
+            return Ok(None);
+        }
+        // What a consumer that ended well left in its ring, and a late burst of its producer.
+        return Ok(Some(sweep_phases(
+            region,
+            lcore,
+            dead,
+            queues,
+            &[Phase::Lanes],
+        )));
     }
     Ok(Some(sweep_phases(region, lcore, dead, queues, &PHASES)))
+}
+
+/// Whether packets wait in a ring that nobody consumes.
+pub fn has_orphans(region: &'static Region) -> bool {
+    Ring::all(region)
+        .filter(Ring::carries_mbufs)
+        .any(|ring| ring.consumer_owner() == eal::Owner::NONE && ring.len() > 0)
 }
 
 /// A sweep of chosen slots in a chosen order of phases: for the model, which shows that no other order will do.
@@ -157,11 +186,22 @@ pub fn sweep_phases(
         },
         dead,
         queues,
-        rings: Ring::all(region).filter(Ring::carries_mbufs).collect(),
+        // Read once: a ring that begins to carry mbufs now is treated alike throughout.
+        rings: Ring::all(region)
+            .map(|ring| (ring, ring.carries_mbufs()))
+            .collect(),
         pools: Pool::all(region).map(Noted::new).collect(),
     };
+    for noted in &sweep.pools {
+        // Or packets of a pool that this thread looked for in vain before would be refused.
+        lcore.meet_again(&noted.pool);
+    }
+    sweep.report.unreadable = sweep.unreadable();
     for phase in phases {
-        sweep.run(*phase);
+        // What lies in a ring or pool that cannot be looked into cannot be noted: rather keep too much than free too much.
+        if *phase != Phase::Scan || sweep.report.unreadable == 0 {
+            sweep.run(*phase);
+        }
     }
     // Nothing stays with a thread that sleeps until the next death.
     lcore.give_magazines_back();
@@ -175,7 +215,8 @@ struct Sweep<'s> {
     lcore: &'s Lcore,
     dead: DeadSlots<'s>,
     queues: &'s [&'s dyn Orphaned],
-    rings: Vec<Ring<'static>>,
+    /// All rings, and whether they carry mbufs.
+    rings: Vec<(Ring<'static>, bool)>,
     pools: Vec<Noted>,
     report: Report,
 }
@@ -221,7 +262,7 @@ impl Sweep<'_> {
 
     fn queues(&mut self) {
         for queue in self.queues {
-            self.report.queues += queue.undo(self.lcore, &self.dead);
+            self.report.queues += queue.undo(self.lcore);
         }
     }
 
@@ -230,13 +271,13 @@ impl Sweep<'_> {
     fn lanes(&mut self) {
         // Rings of other things, and those that nobody has sent by yet, are closed, so that producers see that nobody comes; what
         // lies in them is for the next consumer.
-        for ring in Ring::all(self.region).filter(|ring| !ring.carries_mbufs()) {
+        for (ring, _) in self.rings.iter().filter(|(_, mbufs)| !mbufs) {
             let owner = ring.consumer_owner();
             if owner != eal::Owner::NONE && !self.region.owner_alive(owner) {
                 drop(ring.drain(self.lcore.owner()));
             }
         }
-        for ring in &self.rings {
+        for (ring, _) in self.rings.iter().filter(|(_, mbufs)| *mbufs) {
             let owner = ring.consumer_owner();
             if self.region.owner_alive(owner) || (owner == eal::Owner::NONE && ring.len() == 0) {
                 continue;
@@ -271,7 +312,28 @@ impl Sweep<'_> {
         }
     }
 
-    /// Notes what lies in rings, chains walked, and what a device has handed back.
+    /// Zones of rings and pools that are finished and cannot be opened: somebody scribbled over their headers.
+    fn unreadable(&self) -> u32 {
+        let (mut rings, mut pools) = (0, 0);
+        for zone in self.region.zones() {
+            let name = zone.name();
+            match zone.kind() {
+                ZoneKind::Ring => match Ring::lookup(self.region, name.as_str()) {
+                    Ok(_) | Err(ring::Error::Unfinished { .. }) => {}
+                    Err(_) => rings += 1,
+                },
+                ZoneKind::Pool => match Pool::lookup(self.region, name.as_str()) {
+                    Ok(_) | Err(Error::Unfinished { .. }) => {}
+                    Err(_) => pools += 1,
+                },
+                ZoneKind::Plain => {}
+            }
+        }
+        rings + pools
+    }
+
+    /// Notes what lies in rings, chains walked, and what a device has handed back. Numbers in rings of other things may be noted
+    /// too: that frees too little, for a while, and never too much.
     fn note(&mut self) {
         let Self {
             rings,
@@ -279,7 +341,7 @@ impl Sweep<'_> {
             queues,
             ..
         } = self;
-        for ring in rings {
+        for (ring, _) in rings {
             ring.walk(|item| note_chain(pools, MbufIndex::from_bits(item)));
         }
         for queue in *queues {

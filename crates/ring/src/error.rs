@@ -48,6 +48,18 @@ pub enum Error {
         /// What was asked for.
         flags: Flags,
     },
+    /// Somebody empties it after its last consumer, and does not get on.
+    #[error(
+        "ring {name:?} is being emptied after its last consumer by slot {slot} (process {pid}), and that takes long; try again, and see whether that process is stopped"
+    )]
+    Emptied {
+        /// The ring.
+        name: String,
+        /// Who empties it.
+        slot: SlotId,
+        /// Its process.
+        pid: u32,
+    },
     /// The ring is there and is another.
     #[error(
         "ring {name:?} exists with {theirs}, and {ours} was asked for; ask for the same, or take another name"

@@ -386,11 +386,15 @@ impl<'r> Ring<'r> {
                         .slots()
                         .get(slot.index())
                         .map_or(0, |record| record.pid());
-                    Error::Taken {
-                        name,
-                        end,
-                        slot,
-                        pid,
+                    if is_passing(held) && purpose == Purpose::Consume {
+                        Error::Emptied { name, slot, pid }
+                    } else {
+                        Error::Taken {
+                            name,
+                            end,
+                            slot,
+                            pid,
+                        }
                     }
                 }
                 None => self.damaged(format!("the word of its {end} changes all the time")),

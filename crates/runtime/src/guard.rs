@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use eal::counters::Counter;
 use eal::process::SlotSet;
 use eal::{Deaths, Eal, Joined, Region, ZoneKind};
+use mbuf::sweep::has_orphans;
 use mbuf::{Lcore, Report, sweep, verify};
 
 /// Name of the zone with the counters.
@@ -187,9 +188,10 @@ impl Guard {
                         lcore: Lcore::new(slot),
                     };
                     let outcome = watch.sweep(SlotSet::EMPTY);
-                    let swept = outcome.is_ok();
-                    if ready.send(outcome.map(drop)).is_ok() && swept {
-                        watch.stand(&deaths, &stopped);
+                    let strays = outcome.as_ref().copied().ok();
+                    let told = ready.send(outcome.map(drop)).is_ok();
+                    if let Some(strays) = strays.filter(|_| told) {
+                        watch.stand(&deaths, &stopped, strays);
                     }
                 }
             })
@@ -202,6 +204,13 @@ impl Guard {
         // A thread that ended without a word panicked.
         first.recv().map_err(|_| Error::Panicked)??;
         Ok(guard)
+    }
+
+    /// Whether it still watches. If not, nobody sweeps any more: end the primary, and let the next one take over.
+    pub fn is_alive(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 }
 
@@ -226,13 +235,16 @@ struct Watch {
 
 impl Watch {
     /// Sweeps whenever somebody has died, until it is told to stop.
-    fn stand(&self, deaths: &Deaths, stopped: &mpsc::Receiver<()>) {
-        let mut strays = SlotSet::EMPTY;
+    fn stand(&self, deaths: &Deaths, stopped: &mpsc::Receiver<()>, strays: SlotSet) {
+        let mut strays = strays;
         while !matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected)) {
             if deaths.wait(LOOK_EVERY) {
                 self.let_die();
             }
-            if self.region.dead_slots().is_empty() && strays.is_empty() {
+            let is_quiet = self.region.dead_slots().is_empty()
+                && strays.is_empty()
+                && !has_orphans(self.region);
+            if is_quiet {
                 continue;
             }
             match self.sweep(strays) {
@@ -263,10 +275,12 @@ impl Watch {
         };
         let took = started.elapsed();
         self.counters.add(&report, took);
-        tracing::warn!(
-            "swept in {:.1} ms after {names}: {report}",
-            took.as_secs_f64() * 1e3
-        );
+        let ms = took.as_secs_f64() * 1e3;
+        if report.slots.is_empty() {
+            tracing::info!("swept in {ms:.1} ms: {report}");
+        } else {
+            tracing::warn!("swept in {ms:.1} ms after {names}: {report}");
+        }
         // The same ones again would be a slot that only seems free: no use in trying for ever.
         Ok(if report.strays == also {
             SlotSet::EMPTY

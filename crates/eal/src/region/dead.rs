@@ -9,6 +9,7 @@
 //! | word          | written by                                                        |
 //! |---------------|-------------------------------------------------------------------|
 //! | state of slot | here, by compare-and-swap from the very word that was judged        |
+//! | `sweeping`    | the primary's own memory: one of its threads sweeps at a time       |
 //! | `proven`      | the primary's own memory: a pidfd told of deaths that no lock shows |
 //!
 //! The state is read before the lock: whoever took the slot meanwhile has changed its generation, so that the compare-and-swap
@@ -19,25 +20,28 @@
 
 use super::Region;
 use crate::error::Error;
-use crate::process::{Owner, SLOTS_MAX, SlotId, SlotSet, SlotState};
+use crate::process::{Owner, SLOTS_MAX, SlotId, SlotSet, SlotState, read_state};
 use crate::sync::mutated;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 impl Region {
     /// Slots whose occupants are dead, or are being swept: one look. A slot that cannot be asked after lives.
     pub fn dead_slots(&self) -> SlotSet {
         SlotId::all()
-            .filter(|id| match self.slots()[id.index()].state().0 {
-                SlotState::Free => false,
-                SlotState::Sweeping => true,
+            .filter(|id| match self.slots()[id.index()].state() {
+                (SlotState::Free, _) => false,
+                (SlotState::Sweeping, _) => true,
                 // The state was read before the lock is looked at: see the module.
-                SlotState::Live | SlotState::Invalid => !self.is_held(*id),
+                (SlotState::Live | SlotState::Invalid, generation) => {
+                    !self.is_held(Owner::new(*id, generation))
+                }
             })
             .collect()
     }
 
-    /// Claims all dead slots to be swept, as one set; of `also` those that are FREE. For the primary.
+    /// Claims all dead slots to be swept, as one set; of `also` those that are FREE. For the primary. Another thread that
+    /// sweeps is waited for: slots that are SWEEPING are this one's then.
     ///
     /// # Errors
     ///
@@ -48,15 +52,16 @@ impl Region {
                 what: "sweep after the dead",
             });
         }
+        let sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = SlotId::all()
             .filter(|id| {
                 let record = &self.slots()[id.index()];
                 let word = record.state_bits();
-                match record.state().0 {
-                    SlotState::Sweeping => true,
-                    SlotState::Free => also.contains(*id) && record.start_sweep(word),
-                    SlotState::Live | SlotState::Invalid => {
-                        !self.is_held(*id) && record.start_sweep(word)
+                match read_state(word) {
+                    (SlotState::Sweeping, _) => true,
+                    (SlotState::Free, _) => also.contains(*id) && record.start_sweep(word),
+                    (SlotState::Live | SlotState::Invalid, generation) => {
+                        !self.is_held(Owner::new(*id, generation)) && record.start_sweep(word)
                     }
                 }
             })
@@ -69,15 +74,16 @@ impl Region {
         Ok(DeadSlots {
             region: self,
             slots,
+            _sweeping: sweeping,
         })
     }
 
     /// Says that the occupant of a slot is dead although its lock byte is still held, by a child that it forked: a pidfd
     /// told. For the primary; the others go by the slot's state once it is swept.
     pub fn prove_dead(&self, owner: Owner) {
-        let Some(slot) = owner.slot() else { return };
-        if self.slots()[slot.index()].state() == (SlotState::Live, owner.generation()) {
-            self.proven.fetch_or(1 << slot.get(), Ordering::Release);
+        if let Some(slot) = owner.slot() {
+            // The generation with it: whoever takes the slot next is another owner.
+            self.proven[slot.index()].store(owner.bits(), Ordering::Release);
         }
     }
 
@@ -90,9 +96,12 @@ impl Region {
         }
     }
 
-    /// Whether somebody who is not known to be dead holds the slot's byte.
-    pub(super) fn is_held(&self, slot: SlotId) -> bool {
-        if self.proven.load(Ordering::Acquire) & (1 << slot.get()) != 0 {
+    /// Whether the owner's slot has its byte held by somebody, unless that owner is known to be dead.
+    pub(super) fn is_held(&self, owner: Owner) -> bool {
+        let Some(slot) = owner.slot() else {
+            return false;
+        };
+        if self.proven[slot.index()].load(Ordering::Acquire) == owner.bits() {
             return false;
         }
         let mine = *self.mine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +119,8 @@ impl Region {
 pub struct DeadSlots<'r> {
     region: &'r Region,
     slots: SlotSet,
+    /// Keeps the other threads of the primary from sweeping what is swept now.
+    _sweeping: MutexGuard<'r, ()>,
 }
 
 impl DeadSlots<'_> {
@@ -136,10 +147,6 @@ impl DeadSlots<'_> {
     /// The sweep's last step: the slots are to be had again.
     pub fn finish(self) {
         for slot in self.slots.iter() {
-            // Before the slot is FREE: its next occupant must not be taken for dead.
-            self.region
-                .proven
-                .fetch_and(!(1 << slot.get()), Ordering::Release);
             self.region.slots()[slot.index()].end_sweep();
         }
     }

@@ -20,7 +20,7 @@
 //! process table and the group's lock say ([`process`](crate::process)).
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64 as LocalU64};
+use std::sync::atomic::{AtomicBool, AtomicU32 as LocalU32};
 use std::sync::{Mutex, PoisonError};
 
 mod attach;
@@ -66,8 +66,10 @@ pub struct Region {
     access: Access,
     /// Slots of this process, a bit each; also keeps its threads apart while they take and give back.
     mine: Mutex<u64>,
-    /// Slots whose occupants are known to be dead although their bytes are held, a bit each. Of the primary.
-    proven: LocalU64,
+    /// By slot, the owner that is known to be dead although the byte is held. Of the primary.
+    proven: [LocalU32; SLOTS_MAX],
+    /// Keeps the threads of the primary apart while they sweep.
+    sweeping: Mutex<()>,
     /// Keeps the threads of the primary apart while they reserve; taken before `mine`.
     reserving: Mutex<()>,
     /// Set when this process has left the group, and only looks from then on.
@@ -171,7 +173,8 @@ impl Region {
             facts,
             access,
             mine: Mutex::new(0),
-            proven: LocalU64::new(0),
+            proven: [const { LocalU32::new(0) }; SLOTS_MAX],
+            sweeping: Mutex::new(()),
             reserving: Mutex::new(()),
             left: AtomicBool::new(false),
             files,
@@ -386,7 +389,7 @@ impl Region {
             return false;
         }
         // One that cannot be asked after lives: only a released lock proves death, or a pidfd.
-        self.is_held(slot)
+        self.is_held(owner)
     }
 
     /// Whether the group has a primary that lives.

@@ -27,7 +27,6 @@ impl Region {
     /// region in the same place.
     pub fn forget_slots(&self) {
         *self.mine.lock().unwrap_or_else(PoisonError::into_inner) = 0;
-        self.proven.store(0, std::sync::atomic::Ordering::Relaxed);
         if let Some(files) = &self.files {
             files.lock.let_go_of_slots();
         }

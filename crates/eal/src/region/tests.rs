@@ -288,9 +288,15 @@ mod dead {
         region.slots()[damaged.index()]
             .state
             .store(0x77, Ordering::Relaxed);
+        // Bits above the generation: FREE by its lowest byte alone.
+        let high = SlotId::new(12).unwrap();
+        region.slots()[high.index()]
+            .state
+            .store(1 << 60, Ordering::Relaxed);
         let swept = region.claim_dead(SlotSet::EMPTY).unwrap();
-        assert!(swept.contains(damaged));
+        assert!(swept.contains(damaged) && swept.contains(high));
         swept.finish();
+        assert!(region.dead_slots().is_empty());
         assert_eq!(
             region.slots()[damaged.index()].state(),
             (SlotState::Free, 0)
@@ -311,6 +317,22 @@ mod dead {
         region.abandon(slot.id());
         let next = Slot::claim(region, "next").unwrap();
         assert_eq!(next.id(), slot.id());
-        assert!(region.owner_alive(next.owner()));
+        // A proof that comes late is of somebody else.
+        region.prove_dead(slot.owner());
+        assert!(region.owner_alive(next.owner()) && region.dead_slots().is_empty());
+    }
+
+    #[test]
+    fn two_threads_that_sweep_at_once_wait_for_each_other() {
+        let region = region(1 << 16);
+        let slot = killed(region, "dead").slot().unwrap();
+        let first = region.claim_dead(SlotSet::EMPTY).unwrap();
+        assert!(first.contains(slot));
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| region.claim_dead(SlotSet::EMPTY).unwrap().is_empty());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            first.finish();
+            assert!(second.join().unwrap(), "took what the first was sweeping");
+        });
     }
 }

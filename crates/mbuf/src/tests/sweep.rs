@@ -191,6 +191,9 @@ fn ring_of_numbers_keeps_them_for_the_successor() {
     forget(consumer);
     kill(dead);
     assert_eq!(swept(pool).rings, 0);
+    // Nobody consumes: producers are told.
+    assert!(producer.is_closed() && !ring.is_open());
+    assert_eq!(producer.enqueue_burst(&[4]).count, 0);
     let mut consumer = ring.consumer(living.owner()).unwrap();
     let mut out = [0; 8];
     assert_eq!(consumer.dequeue_burst(&mut out).count, 3);
@@ -282,4 +285,54 @@ fn damage_is_named_and_motion_is_not_damage() {
     assert_eq!(other.stock([twice].into_iter()), 1);
     let error = verify(region).unwrap_err().to_string();
     assert!(error.contains("is listed twice"), "{error}");
+}
+
+#[test]
+fn ring_that_was_left_with_packets_in_it_is_emptied_although_nobody_died() {
+    let pool = pool(256);
+    let region = pool.region();
+    let (sweeper, sender, reader) = (lcore(pool), lcore(pool), lcore(pool));
+    let (mut producer, consumer) = ring("r", 16, &sender, &reader);
+    assert!(
+        producer
+            .enqueue(sender.mbuf_from(pool, b"late").unwrap())
+            .is_ok()
+    );
+    drop((consumer, reader, producer, sender));
+    assert!(crate::sweep::has_orphans(region));
+    let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])
+        .unwrap()
+        .unwrap();
+    assert_eq!((report.rings, report.slots), (1, SlotSet::EMPTY));
+    assert_eq!(
+        report.to_string(),
+        "1 packets in rings that nobody consumes"
+    );
+    assert!(!crate::sweep::has_orphans(region));
+    drop(sweeper);
+    assert_at_rest(pool);
+}
+
+#[test]
+fn where_a_ring_cannot_be_looked_into_nothing_in_hand_is_freed() {
+    let pool = pool(256);
+    let region = pool.region();
+    let (sweeper, dead, reader) = (lcore(pool), lcore(pool), lcore(pool));
+    let (mut producer, mut consumer) = ring("r", 16, &dead, &reader);
+    assert!(
+        producer
+            .enqueue(dead.mbuf_from(pool, b"waits").unwrap())
+            .is_ok()
+    );
+    let zone = region.lookup(eal::ZoneKind::Ring, "r").unwrap();
+    let header = zone.get::<eal::sync::AtomicU64>(0).unwrap();
+    header.store(77, eal::sync::Ordering::Relaxed);
+    forget(producer);
+    kill(dead);
+    let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])
+        .unwrap()
+        .unwrap();
+    assert_eq!((report.unreadable, report.in_hand), (1, 0));
+    assert!(report.to_string().contains("damaged"), "{report}");
+    assert_eq!(consumer.dequeue(&reader).unwrap().data(), b"waits");
 }
