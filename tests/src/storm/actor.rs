@@ -28,6 +28,11 @@ use crate::{Ended, Process};
 /// Within what a process must be ready, and a surviving one make progress again.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a killed process may be gone about dying before it is told what the kernel does there, and before that is an error
+/// of the machine.
+const SLOW_DEATH: Duration = Duration::from_millis(500);
+const DYING_MAX: Duration = Duration::from_secs(60);
+
 /// Which place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -190,14 +195,25 @@ impl Actor {
         true
     }
 
-    /// Kills it. It comes back after `absence`.
-    pub fn kill(&mut self, absence: Duration, logs: &Path) {
-        if let Some(process) = self.process.take() {
-            let pid = process.pid();
+    /// Kills it, and says so if the kernel takes its time. It comes back after `absence`.
+    pub fn kill(&mut self, absence: Duration, logs: &Path) -> Option<String> {
+        let mut slow = None;
+        if let Some(mut process) = self.process.take() {
+            let (pid, start) = (process.pid(), Instant::now());
+            process.signal(Signal::KILL);
+            while process.is_alive() && start.elapsed() < DYING_MAX {
+                if slow.is_none() && start.elapsed() > SLOW_DEATH {
+                    slow = Some(threads(pid));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let took = start.elapsed().as_millis();
+            slow = slow.map(|what| format!("took {took} ms to die; after a while: {what}"));
             self.log(logs, pid, "killed", &process.kill());
         }
         self.wanted = Instant::now() + absence;
         self.state = State::Absent(self.wanted);
+        slow
     }
 
     /// Stops it for so long.
@@ -275,7 +291,8 @@ impl Actor {
             _ => return None,
         };
         let why = format!("{why}; {}", threads(pid));
-        self.kill(Duration::ZERO, logs);
+        let slow = self.kill(Duration::ZERO, logs).unwrap_or_default();
+        let why = format!("{why} {slow}");
         Some((Fault::Wedged, why))
     }
 
@@ -375,7 +392,16 @@ fn threads(pid: u32) -> String {
         let (name, place) = (read(path.join("comm")), read(path.join("wchan")));
         let call = read(path.join("syscall"));
         let call = call.split(' ').next().unwrap_or_default().trim().to_owned();
-        format!("{} in {place:?}, system call {call}", name.trim())
+        let stack = read(path.join("stack"));
+        let stack: Vec<_> = stack
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .collect();
+        format!(
+            "{} in {place:?}, system call {call}, {}",
+            name.trim(),
+            stack.join(" < ")
+        )
     };
     tasks.map(describe).collect::<Vec<_>>().join("; ")
 }

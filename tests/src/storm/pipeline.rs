@@ -517,8 +517,12 @@ impl<'o> Storm<'o> {
         );
         self.journal(place, what, &age);
         let absence = self.random.duration(ABSENCE);
-        self.actors[place].kill(absence, &self.logs);
+        let slow = self.actors[place].kill(absence, &self.logs);
         self.verdict.kills += 1;
+        if let Some(slow) = slow {
+            eprintln!("storm: {} {slow}", self.actors[place].role);
+            self.journal(place, "dying", &slow);
+        }
     }
 
     fn journal(&mut self, place: usize, what: &str, how: &str) {
