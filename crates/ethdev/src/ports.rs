@@ -196,13 +196,21 @@ fn refuse_what_is_in_use(
     }
     let table = QueueTable::lookup(region, id).ok();
     match table.and_then(|table| table.first_taken()) {
-        Some(Error::Taken { slot, pid, .. }) => Err(Error::InUse {
-            port: id,
+        Some(taken) => Err(in_use(id, theirs, taken)),
+        None => Ok(()),
+    }
+}
+
+/// The error for a port that is another one, made of that which says who drives it.
+pub(crate) fn in_use(port: PortId, theirs: String, taken: Error) -> Error {
+    match taken {
+        Error::Taken { slot, pid, .. } => Error::InUse {
+            port,
             theirs,
             slot,
             pid,
-        }),
-        _ => Ok(()),
+        },
+        other => other,
     }
 }
 

@@ -30,11 +30,12 @@ use std::time::Duration;
 
 use eal::queue::QueueRecord;
 use eal::sync::{AtomicU32, Ordering, fence};
-use eal::{Counter, Owner, Region, Zone, ZoneKind};
+use eal::{Counter, Owner, Region, SLOTS_MAX, Zone, ZoneKind};
 use mbuf::Pool;
 
 use crate::driver::{Direction, PortId, QueueId};
-use crate::error::Error;
+use crate::error::{Error, PortState};
+use crate::record::Record;
 use crate::stats::{DETAIL_WORDS, QueueCounters, QueueState};
 
 /// Queues of a port in one direction.
@@ -221,7 +222,7 @@ impl QueueTable {
         }
         word.store(edition.wrapping_add(1), Ordering::Relaxed);
         // Whoever claims the queue now sees the new edition, of which it has nothing before we hand it out; or we see the claim.
-        // Pairs with the fence in `Port::take`.
+        // Pairs with the fence in `Port::look_again`.
         fence(Ordering::SeqCst);
         if self.driver_of(direction, queue).is_some() {
             word.store(edition, Ordering::Relaxed);
@@ -347,8 +348,10 @@ impl QueueTable {
         // Acquire: what the last owner stored before it gave the queue back, cursors above all, is seen. Pairs with the
         // Release in `Claim::drop`, and after death with the kernel's letting go of the dead one's lock.
         let mut seen = word.load(Ordering::Acquire);
-        loop {
-            let holder = Owner::from_bits(seen);
+        let mut holder = Owner::from_bits(seen);
+        // Each turn but the last somebody else took or gave back the queue in between.
+        for _ in 0..SLOTS_MAX {
+            holder = Owner::from_bits(seen);
             if holder != Owner::NONE && (holder == owner || self.region.owner_alive(holder)) {
                 return Err(holder);
             }
@@ -356,6 +359,27 @@ impl QueueTable {
             match word.compare_exchange(seen, owner.bits(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(Claim { word, owner }),
                 Err(now) => seen = now,
+            }
+        }
+        Err(holder)
+    }
+
+    /// Takes the port out of use by that state in its record, unless somebody living drives a queue: then nothing has changed,
+    /// and the error says who does. For the primary.
+    pub(crate) fn shut(&self, record: Record, state: PortState) -> Result<(), Error> {
+        if let Some(taken) = self.first_taken() {
+            return Err(taken);
+        }
+        let before = record.state();
+        record.set_state(state);
+        // Whoever claims a queue now sees that, or we see the claim. Pairs with the fence in `Port::look_again`. A primary that
+        // dies before it takes the state back leaves a port that is driven and does not say so: the next one adopts it too.
+        fence(Ordering::SeqCst);
+        match self.first_taken() {
+            None => Ok(()),
+            Some(taken) => {
+                record.set_state(before);
+                Err(taken)
             }
         }
     }

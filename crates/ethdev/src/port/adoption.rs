@@ -15,7 +15,6 @@
 
 use std::sync::PoisonError;
 
-use eal::sync::{Ordering, fence};
 use tracing::{debug, info, warn};
 
 use super::{Control, Place, Port};
@@ -23,6 +22,7 @@ use crate::args::{DevArgs, PortConfig};
 use crate::driver::{Direction, Driver, Handed, Legacy, PortId, Probe, QueueId};
 use crate::error::{Error, PortState};
 use crate::exchange::{Exchange, key};
+use crate::ports::in_use;
 use crate::table::QueueTable;
 
 /// What tells one configuration of a port from another: opening, RX queues, TX queues.
@@ -37,13 +37,19 @@ impl Port {
         cx: &Probe<'_>,
     ) -> Result<Option<Self>, Error> {
         let record = place.record;
-        let open = [PortState::Started, PortState::Stopped];
-        if !open.contains(&record.state()) || record.described() != args.to_string() {
+        if record.state() == PortState::Absent {
             return Ok(None);
         }
         let Ok(table) = QueueTable::lookup(place.region, place.id) else {
             return Ok(None);
         };
+        let theirs = record.described();
+        if theirs != args.to_string() {
+            return match table.shut(record, PortState::Opened) {
+                Ok(()) => Ok(None),
+                Err(taken) => Err(in_use(place.id, theirs, taken)),
+            };
+        }
         let left = Legacy {
             rx: record.queue_count(Direction::Rx),
             tx: record.queue_count(Direction::Tx),
@@ -51,15 +57,16 @@ impl Port {
             word: table.word(),
         };
         let all = queues(left.rx, left.tx);
+        let open = [PortState::Started, PortState::Stopped].contains(&record.state());
         let offers: Vec<_> = all
-            .filter(|_| driver.hands_descriptors())
+            .filter(|_| open && driver.hands_descriptors())
             .filter_map(|(direction, queue)| {
                 let kept = offered(place.exchange.as_ref(), &table, place.id, direction, queue)?;
                 Some((direction, queue, kept))
             })
             .collect();
-        let driven = table.first_taken().is_some();
-        if !driven && offers.is_empty() {
+        // While somebody drives a queue the port goes on, whatever its record says: a primary may have died while it found out.
+        if offers.is_empty() && table.shut(record, PortState::Opened).is_ok() {
             return Ok(None);
         }
         let mut device = driver.adopt(cx, args, &left)?;
@@ -74,7 +81,7 @@ impl Port {
             taken += u32::from(port.take_over(&mut control, direction, queue, kept));
         }
         drop(control);
-        if !driven && taken == 0 {
+        if taken == 0 && port.table.shut(record, PortState::Opened).is_ok() {
             return Ok(None);
         }
         info!(
@@ -88,6 +95,16 @@ impl Port {
     /// same numbers of queues, set all of them up, and start it, as if it were new.
     pub fn is_adopted(&self) -> bool {
         self.control().adopted
+    }
+
+    /// Whether the device has what a queue needs, or gets it from who offers it by now, having been away when all others did.
+    fn inherit(&self, control: &mut Control, direction: Direction, queue: QueueId) -> bool {
+        if control.device.holds(queue, direction) {
+            return true;
+        }
+        let (exchange, table) = (self.exchange.as_ref(), &self.table);
+        offered(exchange, table, self.id, direction, queue)
+            .is_some_and(|kept| self.take_over(control, direction, queue, kept))
     }
 
     /// Gives the device what was kept of a queue. Whether it took that.
@@ -145,19 +162,10 @@ impl Port {
                 ours,
             }
         };
-        if self.table.first_taken().is_some() {
+        if self.table.shut(self.record, PortState::Opened).is_err() {
             return Err(refusal());
         }
-        let state = self.record.state();
-        self.record.set_state(PortState::Opened);
-        // As in `configure`: who claims a queue now sees that the port is not started, or is seen here.
-        fence(Ordering::SeqCst);
-        if self.table.first_taken().is_some() {
-            self.record.set_state(state);
-            return Err(refusal());
-        }
-        control.adopted = false;
-        self.set_state(control, PortState::Opened);
+        (control.adopted, control.state) = (false, PortState::Opened);
         Ok(false)
     }
 
@@ -165,7 +173,7 @@ impl Port {
     /// with what it alone has: a second socket would get frames that nobody receives.
     pub(super) fn may_set_up(
         &self,
-        control: &Control,
+        control: &mut Control,
         direction: Direction,
         queue: QueueId,
     ) -> bool {
@@ -174,7 +182,7 @@ impl Port {
             return true;
         }
         // A TX queue has no place where it stands, and two of one number do no harm.
-        if control.device.holds(queue, direction) || direction == Direction::Tx {
+        if self.inherit(control, direction, queue) || direction == Direction::Tx {
             return true;
         }
         if self.table.renew_undriven(direction, queue) {
@@ -204,15 +212,7 @@ impl Port {
         if control.device.holds(queue, direction) {
             return Ok(());
         }
-        // Who was away when all others offered may be back.
-        let kept = offered(
-            self.exchange.as_ref(),
-            &self.table,
-            self.id,
-            direction,
-            queue,
-        );
-        if !kept.is_some_and(|kept| self.take_over(&mut control, direction, queue, kept)) {
+        if !self.inherit(&mut control, direction, queue) {
             let (pool, descriptors) = self.table.setup(direction, queue)?;
             self.table.remake(direction, queue);
             match (direction, pool) {

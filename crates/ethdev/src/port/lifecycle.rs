@@ -13,7 +13,7 @@ use std::sync::MutexGuard;
 
 use eal::sync::{Ordering, fence};
 use mbuf::Pool;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Control, Port};
 use crate::args::PortConfig;
@@ -43,7 +43,7 @@ impl Port {
         if control.adopted && self.configure_as_it_is(&mut control, rx, tx, config)? {
             return Ok(());
         }
-        // Pairs with the fence in `take`: whoever claims a queue now sees that the port is not started, or is seen here.
+        // Pairs with the fence in `look_again`: whoever claims a queue now sees that the port is not started, or is seen here.
         fence(Ordering::SeqCst);
         if let Some(taken) = self.table.first_taken() {
             return Err(taken);
@@ -132,7 +132,7 @@ impl Port {
     ) -> Result<(), Error> {
         let mut control = self.setup(Direction::Rx, queue)?;
         let descriptors = self.descriptors(&control, Direction::Rx, queue, descriptors)?;
-        if self.may_set_up(&control, Direction::Rx, queue) {
+        if self.may_set_up(&mut control, Direction::Rx, queue) {
             control
                 .device
                 .rx_queue_setup(queue, descriptors, pool)
@@ -152,7 +152,7 @@ impl Port {
     pub fn tx_queue_setup(&self, queue: QueueId, descriptors: u32) -> Result<(), Error> {
         let mut control = self.setup(Direction::Tx, queue)?;
         let descriptors = self.descriptors(&control, Direction::Tx, queue, descriptors)?;
-        if self.may_set_up(&control, Direction::Tx, queue) {
+        if self.may_set_up(&mut control, Direction::Tx, queue) {
             match control.device.tx_queue_setup(queue, descriptors) {
                 // Somebody living may have it for itself: a capture file is locked by who writes it.
                 Err(error) if control.adopted && self.table.first_taken().is_some() => {
@@ -230,8 +230,8 @@ impl Port {
         control.device.stop().map_err(|e| self.named(&control, e))
     }
 
-    /// Gives the device back. Queues in other processes move nothing from now on. Once closed it stays closed. While others use
-    /// the port, a primary that ends [leaves](Self::leave) it rather.
+    /// Gives the device back. Once closed it stays closed. A port of which somebody living drives a queue is
+    /// [left](Self::leave) to them.
     ///
     /// # Errors
     ///
@@ -239,13 +239,20 @@ impl Port {
     pub fn close(&self) -> Result<(), Error> {
         self.primary_only("closing it")?;
         let mut control = self.control();
-        let stopped = match control.state {
-            PortState::Closed => return Ok(()),
+        if control.state == PortState::Closed {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut control.state, PortState::Closed);
+        if let Err(taken) = self.table.shut(self.record, PortState::Closed) {
+            info!("port {} is left as it is: {taken}", self.id);
+            control.device.close();
+            return Ok(());
+        }
+        self.withdraw();
+        let stopped = match before {
             PortState::Started => control.device.stop(),
             _ => Ok(()),
         };
-        self.set_state(&mut control, PortState::Closed);
-        self.withdraw();
         control.device.close();
         stopped.map_err(|e| self.named(&control, e))
     }

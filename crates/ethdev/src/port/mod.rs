@@ -35,8 +35,8 @@ use crate::stats::{PortStats, QueueStats};
 use crate::table::{Claim, QueueTable};
 
 /// How long to wait for what the primary, which may just be taking the port over, hands out for a queue: steps, and the length
-/// of each.
-const FETCH_STEPS: u32 = 200;
+/// of each. It waits a second itself for what others kept.
+const FETCH_STEPS: u32 = 400;
 const FETCH_STEP: Duration = Duration::from_millis(5);
 
 /// A port: its control plane, and where its queues are had.
@@ -328,19 +328,16 @@ impl Port {
         standing: Standing,
     ) -> Result<(QueueContext, Claim, Option<Handed>), Error> {
         self.available(direction, queue)?;
-        let claim = match standing {
-            Standing::Own => self.table.claim(direction, queue, owner)?,
-            Standing::In => self.table.stand_in(queue, owner)?,
-        };
-        // Once more: the primary may have stopped the port in between, and configured it before it saw our claim. From now
-        // on it refuses to. Pairs with the fences in `configure` and `QueueTable::renew_undriven`. An error drops the claim.
-        fence(Ordering::SeqCst);
-        self.available(direction, queue)?;
-        let handed = if self.primary {
+        let (claim, handed) = if self.primary {
+            let claim = match standing {
+                Standing::Own => self.table.claim(direction, queue, owner)?,
+                Standing::In => self.table.stand_in(queue, owner)?,
+            };
+            self.look_again(direction, queue)?;
             self.restore(direction, queue)?;
-            None
+            (claim, None)
         } else {
-            self.fetch(direction, queue)?
+            self.claim_with_descriptors(direction, queue, owner)?
         };
         let (pool, descriptors) = self.table.setup(direction, queue)?;
         let cx = QueueContext {
@@ -355,6 +352,59 @@ impl Port {
             owner,
         };
         Ok((cx, claim, handed))
+    }
+
+    /// Claims a queue in a secondary, with what the primary hands out for it. Never one without the other: a queue with an owner
+    /// is left to it by the primary, and who has no descriptors waits for the primary to make them.
+    fn claim_with_descriptors(
+        &self,
+        direction: Direction,
+        queue: QueueId,
+        owner: Owner,
+    ) -> Result<(Claim, Option<Handed>), Error> {
+        if !self.driver.hands_descriptors() {
+            let claim = self.table.claim(direction, queue, owner)?;
+            self.look_again(direction, queue)?;
+            return Ok((claim, None));
+        }
+        self.keep_all();
+        let mut nothing = Error::NoDescriptors {
+            port: self.id,
+            direction,
+            queue,
+        };
+        for step in 0..FETCH_STEPS {
+            if step > 0 {
+                std::thread::sleep(FETCH_STEP);
+            }
+            let edition = self.table.edition(direction, queue);
+            match self.fetch(direction, queue, edition) {
+                Ok(None) => {}
+                Ok(handed) => {
+                    let claim = self.table.claim(direction, queue, owner)?;
+                    self.look_again(direction, queue)?;
+                    // Else it was made anew since, or just is.
+                    if self.table.edition(direction, queue) == edition {
+                        return Ok((claim, handed));
+                    }
+                }
+                // The next primary is on its way, or just starts the port.
+                Err(
+                    error @ (Error::Eal(eal::Error::PrimaryGone { .. }) | Error::WrongState { .. }),
+                ) => nothing = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(nothing)
+    }
+
+    /// Once more, after the claim: the primary may have stopped the port in between, and configured it before it saw our claim.
+    /// From now on it refuses to. An error drops the claim.
+    fn look_again(&self, direction: Direction, queue: QueueId) -> Result<(), Error> {
+        // Pairs with the fences where the primary changes what is its own only while nobody has the queue: `configure`,
+        // `QueueTable::shut` and `renew_undriven`.
+        fence(Ordering::SeqCst);
+        self.available(direction, queue)
     }
 
     /// Whether the port is started and has the queue.
@@ -392,28 +442,15 @@ impl Port {
         Ok(())
     }
 
-    /// What the primary hands out for a queue that we have claimed.
-    fn fetch(&self, direction: Direction, queue: QueueId) -> Result<Option<Handed>, Error> {
-        if !self.driver.hands_descriptors() {
-            return Ok(None);
-        }
-        self.keep_all();
-        let key = key(self.id, direction, queue);
-        for step in 0..FETCH_STEPS {
-            if step > 0 {
-                std::thread::sleep(FETCH_STEP);
-                self.available(direction, queue)?;
-            }
-            let edition = self.table.edition(direction, queue);
-            let handed = self.exchange.fetch(&key)?;
-            if let Some(handed) = handed.and_then(|handed| handed.of_edition(edition)) {
-                return Ok(Some(handed));
-            }
-        }
-        Err(Error::NoDescriptors {
-            port: self.id,
-            direction,
-            queue,
-        })
+    /// What the primary hands out for a queue of that edition.
+    fn fetch(
+        &self,
+        direction: Direction,
+        queue: QueueId,
+        edition: u32,
+    ) -> Result<Option<Handed>, Error> {
+        self.available(direction, queue)?;
+        let handed = self.exchange.fetch(&key(self.id, direction, queue))?;
+        Ok(handed.and_then(|handed| handed.of_edition(edition)))
     }
 }

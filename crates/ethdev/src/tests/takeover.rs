@@ -478,6 +478,63 @@ fn port_that_became_another_is_told_to_who_joined_the_former_one() {
     assert!(matches!(error, Error::Replaced { .. }), "{error}");
 }
 
+/// A primary finds out whether a port is driven by shutting it first; it may die before it has taken that back.
+#[test]
+fn port_that_is_driven_is_adopted_whatever_its_record_says() {
+    lab::isolated!({
+        let wire = Wire::new();
+        let exchange = Arc::new(LocalExchange::default());
+        drop(wire.primary(1, &exchange));
+        let joined = wire.open(ProcType::Secondary, &exchange);
+        let lcore = wire.group.lcore("lives on");
+        let mut rx0 = rx(first(&joined), 0, &lcore);
+        let seen = Seen::new(100);
+        for (number, state) in (0..).zip([PortState::Opened, PortState::Closed]) {
+            let record = &wire.group.region.port_records()[0];
+            record
+                .state
+                .store(state.number(), eal::sync::Ordering::Relaxed);
+            let next = wire.open(ProcType::Primary, &exchange);
+            assert!(first(&next).is_adopted());
+            wire.start(&next, 1);
+            let range = number * 50..number * 50 + 50;
+            pass(&wire, range, &seen, [(&lcore, &mut rx0)]);
+        }
+    });
+}
+
+/// A queue with an owner is left to it: who waits for descriptors must not be one, or nobody would ever make them.
+#[test]
+fn who_waits_for_descriptors_does_not_have_the_queue_meanwhile() {
+    lab::isolated!({
+        let wire = Wire::new();
+        let (old, new) = (
+            Arc::new(LocalExchange::default()),
+            Arc::new(LocalExchange::default()),
+        );
+        drop((wire.primary(1, &old), old));
+        let joined = wire.open(ProcType::Secondary, &new);
+        let (seen, slot) = (Seen::new(50), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let lcore = wire.group.lcore("early");
+                slot.store(true, Ordering::Relaxed);
+                let mut queue = rx(first(&joined), 0, &lcore);
+                pass(&wire, 0..50, &seen, [(&lcore, &mut queue)]);
+            });
+            while !slot.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let owner = first(&joined).queue_owner(Direction::Rx, QueueId(0));
+            assert_eq!(owner, Owner::NONE);
+            let next = wire.primary(1, &new);
+            waiting.join().unwrap();
+            drop(next);
+        });
+    });
+}
+
 /// The sockets drop every frame while a port is stopped, and stay so when the primary is gone.
 #[test]
 fn stopped_port_is_adopted_as_it_is_and_receives_when_it_is_started() {
@@ -514,7 +571,7 @@ fn primary_that_leaves_a_port_lets_it_go_on_and_one_that_closes_it_does_not() {
         first(&former).leave().unwrap();
         let after = first(&former).stop().unwrap_err();
         assert!(matches!(after, Error::WrongState { .. }), "{after}");
-        let seen = Seen::new(100);
+        let seen = Seen::new(150);
         pass(&wire, 0..50, &seen, [(&lcore, &mut rx0)]);
         let next = wire.open(ProcType::Primary, &exchange);
         assert!(exchange.offered("port/0/rx/0").is_some());
@@ -522,6 +579,13 @@ fn primary_that_leaves_a_port_lets_it_go_on_and_one_that_closes_it_does_not() {
         first(&next).leave().unwrap();
         let next = wire.primary(1, &exchange);
         pass(&wire, 50..100, &seen, [(&lcore, &mut rx0)]);
+        // Nor does closing end it under them.
+        first(&next).close().unwrap();
+        assert_eq!(first(&joined).state(), PortState::Started);
+        assert!(exchange.offered("port/0/rx/0").is_some());
+        let next = wire.primary(1, &exchange);
+        pass(&wire, 100..150, &seen, [(&lcore, &mut rx0)]);
+        drop(rx0);
         first(&next).close().unwrap();
         assert_eq!(first(&joined).state(), PortState::Closed);
         assert!(
