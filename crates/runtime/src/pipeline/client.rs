@@ -63,19 +63,20 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     // The claims come first, those that tell two clients with one id apart before all others.
     let ring = Ring::lookup(region, &ring_name(args.id))?;
     let ring = ring.consumer(lcore.owner()).map_err(|error| match error {
-        ring::Error::Taken { pid, .. } => taken(args.id, pid),
+        ring::Error::Taken { pid, .. } => taken(eal, args.id, pid),
         error => error.into(),
     })?;
     let mut source = Source {
         ring: MbufConsumer::new(ring),
         queues: Vec::new(),
+        caught_up: false,
     };
     if info.queues() == Queues::Each {
         for port in info.ports() {
             let port = ports.port(PortId(port))?;
             let end = patiently(wait, stop, || port.rx_queue(queue, lcore.owner()));
             source.queues.push(end.map_err(|error| match error {
-                ethdev::Error::Taken { pid, .. } => taken(args.id, pid),
+                ethdev::Error::Taken { pid, .. } => taken(eal, args.id, pid),
                 error => error.into(),
             })?);
         }
@@ -131,7 +132,12 @@ fn patiently<T>(
 }
 
 /// Says in the user's words that another client has the id.
-fn taken(id: u32, pid: u32) -> anyhow::Error {
+fn taken(eal: &Eal, id: u32, pid: u32) -> anyhow::Error {
+    if pid == eal.region().info().primary_pid {
+        return anyhow::anyhow!(
+            "-n {id}: the server, process {pid}, looks after the place of client {id} and does not let go of it; see whether it is stopped"
+        );
+    }
     anyhow::anyhow!(
         "-n {id}: client {id} is running as process {pid}; use another id, or stop that process"
     )
@@ -173,6 +179,11 @@ fn turn<'c>(lcore: &'c Lcore, source: &mut Source, outputs: &mut Outputs<'c>) ->
         outputs.send(burst);
         any = true;
     }
+    // What lies in the ring of a client that comes back is older than what its queues hold.
+    source.caught_up |= !any;
+    if !source.caught_up {
+        return any;
+    }
     for queue in &mut source.queues {
         let mut burst = Burst::new(lcore);
         if queue.rx_burst(lcore, &mut burst) > 0 {
@@ -189,6 +200,8 @@ struct Source {
     ring: MbufConsumer<'static>,
     /// With `--queues each`, a queue of its own on each port.
     queues: Vec<RxQueue>,
+    /// Whether the ring was seen empty.
+    caught_up: bool,
 }
 
 /// The ports in pairs, each with this client's transmit queue.

@@ -35,6 +35,7 @@ use std::sync::atomic::AtomicBool;
 use eal::args::LogLevel;
 use eal::{ArgsError, EalArgs};
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::WorkerGuard;
 
 use self::args::Usage;
 
@@ -98,7 +99,7 @@ fn run(
     let outcome = EalArgs::parse(args)
         .map_err(anyhow::Error::from)
         .and_then(|(args, rest)| {
-            log_to_stderr(&args);
+            let _log = log_to_stderr(&args);
             main(args, &rest)
         });
     match outcome {
@@ -128,22 +129,26 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || error.downcast_ref().is_some_and(ethdev::Error::is_usage)
 }
 
-/// Notices go to stderr, one line each, down to the level that `--log-level` names.
-fn log_to_stderr(args: &EalArgs) {
+/// Notices go to stderr, one line each, down to the level that `--log-level` names. By a thread of their own, which drops what
+/// nobody reads: a terminal that stands still must not stop the guard, the control socket or the packets. Dropping what is
+/// returned writes the rest.
+fn log_to_stderr(args: &EalArgs) -> WorkerGuard {
     let level = match args.log_level {
         Some(LogLevel::Debug) => LevelFilter::TRACE,
         None | Some(LogLevel::Info | LogLevel::Notice) => LevelFilter::INFO,
         Some(LogLevel::Warning) => LevelFilter::WARN,
         Some(_) => LevelFilter::ERROR,
     };
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     // A process that set a log up already keeps it.
     let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level)
         .with_target(false)
         .without_time()
         .try_init();
+    guard
 }
 
 /// A flag that SIGINT and SIGTERM set.

@@ -10,14 +10,17 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use eal::{Eal, LcoreHandle, Owner, Region};
+use ethdev::{PortId, Ports, QueueStats};
 use mbuf::Pool;
 use ring::Ring;
 use serde::Serialize;
 
-use super::args::{Queues, ServerArgs};
+use super::args::ServerArgs;
 use super::ring_name;
 use super::stats::PortInfo;
 
+/// How long its end is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the thread looks whether it is to stop.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -28,9 +31,17 @@ pub(super) enum Screen {
 }
 
 impl Screen {
-    /// Waits for its end.
+    /// Waits for its end; not for ever, since whoever reads what it prints may stand still.
     pub(super) fn wait(self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_finished() && Instant::now() < deadline {
+            thread::sleep(STEP);
+        }
         match self {
+            _ if !self.is_finished() => {
+                tracing::warn!("nobody reads what the screen prints; leaving it");
+                Ok(())
+            }
             Self::Lcore(handle) => handle.wait()?,
             Self::Thread(thread) => thread
                 .join()
@@ -39,11 +50,25 @@ impl Screen {
     }
 }
 
+impl Screen {
+    fn is_finished(&self) -> bool {
+        match self {
+            Self::Lcore(handle) => handle.is_finished(),
+            Self::Thread(thread) => thread.is_finished(),
+        }
+    }
+}
+
 /// Starts the thread.
-pub(super) fn start(eal: &Eal, args: &ServerArgs, stop: Arc<AtomicBool>) -> anyhow::Result<Screen> {
+pub(super) fn start(
+    eal: &Eal,
+    ports: &Ports,
+    args: &ServerArgs,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<Screen> {
     let region = eal.region();
-    let args = args.clone();
-    let show = move || show(region, &args, &stop);
+    let (args, ports) = (args.clone(), ports.clone());
+    let show = move || show((region, &ports), &args, &stop);
     Ok(match eal.worker_lcores().first() {
         Some(lcore) => Screen::Lcore(eal.launch(*lcore, show)?),
         None => Screen::Thread(
@@ -54,15 +79,19 @@ pub(super) fn start(eal: &Eal, args: &ServerArgs, stop: Arc<AtomicBool>) -> anyh
     })
 }
 
-fn show(region: &'static Region, args: &ServerArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+fn show(
+    (region, ports): (&'static Region, &Ports),
+    args: &ServerArgs,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
     let info = PortInfo::lookup(region)?;
-    let mut before = Sample::take(region, info);
+    let mut before = Sample::take(region, ports, info);
     let mut due = Instant::now() + args.interval;
     loop {
         while Instant::now() < due && !stop.load(Ordering::Relaxed) {
             thread::sleep(STEP.min(due.saturating_duration_since(Instant::now())));
         }
-        let now = Sample::take(region, info);
+        let now = Sample::take(region, ports, info);
         let shown = match (args.quiet, args.json) {
             (true, _) => Ok(()),
             (false, true) => print(&(serde_json::to_string(&now)? + "\n")),
@@ -108,6 +137,10 @@ struct PortSample {
     port: u16,
     rx_packets: u64,
     rx_segments: u64,
+    /// What the kernel dropped since nobody read its queue in time.
+    rx_missed: u64,
+    /// What was received and dropped: no buffer, too long, malformed.
+    rx_drop: u64,
     no_client: u64,
     tx_packets: u64,
     tx_segments: u64,
@@ -138,7 +171,7 @@ struct PoolSample {
 }
 
 impl Sample {
-    fn take(region: &'static Region, info: PortInfo<'static>) -> Self {
+    fn take(region: &'static Region, devices: &Ports, info: PortInfo<'static>) -> Self {
         let ports = info.ports();
         let clients: Vec<_> = (0..info.clients())
             .map(|id| ClientSample::take(region, info, id, ports.len()))
@@ -148,18 +181,15 @@ impl Sample {
         };
         let ports = ports.iter().enumerate().map(|(column, port)| {
             let counters = info.port(column);
-            // Read by the server, or by the clients themselves.
-            let (rx_packets, rx_segments) = match info.queues() {
-                Queues::Server => (counters.rx.get(), counters.rx_segments.get()),
-                Queues::Each => (
-                    sum(column, |client| &client.rx_port),
-                    sum(column, |client| &client.rx_port_segments),
-                ),
-            };
+            // Whoever reads a queue, the server or a client, counts there.
+            let device = devices.port(PortId(*port)).map(|port| port.stats().rx);
+            let of = |count: fn(&QueueStats) -> u64| device.as_ref().map_or(0, count);
             PortSample {
                 port: *port,
-                rx_packets,
-                rx_segments,
+                rx_packets: of(|rx| rx.packets),
+                rx_segments: of(|rx| rx.segments),
+                rx_missed: of(|rx| rx.missed),
+                rx_drop: of(|rx| wrapping_sum(rx.drops.iter().copied())),
                 no_client: counters.no_client.get(),
                 tx_packets: sum(column, |client| &client.tx),
                 tx_segments: sum(column, |client| &client.tx_segments),
@@ -191,13 +221,13 @@ impl Sample {
         // Writing to a `String` does not fail.
         let _ = writeln!(
             text,
-            "PORT {:>14} {:>11} {:>14} {:>11} {:>14} {:>9} {:>9}",
-            "RX", "RX/S", "TX", "TX/S", "TX SEGMENTS", "TX DROP", "NOBODY"
+            "PORT {:>14} {:>11} {:>14} {:>11} {:>14} {:>9} {:>9} {:>9} {:>9}",
+            "RX", "RX/S", "TX", "TX/S", "TX SEGMENTS", "TX DROP", "NOBODY", "MISSED", "RX DROP"
         );
         for (port, old) in self.ports.iter().zip(&before.ports) {
             let _ = writeln!(
                 text,
-                "{:>4} {:>14} {:>11} {:>14} {:>11} {:>14} {:>9} {:>9}",
+                "{:>4} {:>14} {:>11} {:>14} {:>11} {:>14} {:>9} {:>9} {:>9} {:>9}",
                 port.port,
                 thousands(port.rx_packets),
                 rate(port.rx_packets, old.rx_packets),
@@ -206,6 +236,8 @@ impl Sample {
                 thousands(port.tx_segments),
                 thousands(port.tx_drop),
                 thousands(port.no_client),
+                thousands(port.rx_missed),
+                thousands(port.rx_drop),
             );
         }
         let _ = writeln!(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use eal::{Eal, EalArgs, ProcType, Region};
@@ -26,8 +27,11 @@ const _: () = assert!((PACKET_SEGMENTS as usize) < SEGMENTS_MAX);
 /// Entries of the redirection table of `--dispatch rss`.
 const RETA_SIZE: usize = 512;
 
-/// Turns of the loop between two looks for clients that are away: some 50 ms when idle, at one system call a queue.
+/// Turns of the loop between two looks whether the guard goes on.
 const TURNS_A_LOOK: u32 = 1024;
+
+/// How often the server looks for clients that are away.
+const LOOK_EVERY: Duration = Duration::from_millis(3);
 
 /// Runs until the stop flag is set.
 pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()> {
@@ -77,8 +81,8 @@ fn serve_group(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     // Before anything is allocated: what the dead left is swept.
-    let _guard = Guard::start(eal)?;
-    Server::open(eal, args, ports, pool_config)?.run(eal, args, stop)
+    let guard = Guard::start(eal)?;
+    Server::open(eal, args, ports, pool_config)?.run((eal, &guard), args, stop)
 }
 
 /// Buffers that the pipeline can hold at once, term by term.
@@ -163,10 +167,15 @@ impl Server {
         })
     }
 
-    fn run(self, eal: &Eal, args: &ServerArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-        let watcher = screen::start(eal, args, Arc::clone(stop))?;
+    fn run(
+        self,
+        (eal, guard): (&Eal, &Guard),
+        args: &ServerArgs,
+        stop: &Arc<AtomicBool>,
+    ) -> anyhow::Result<()> {
+        let watcher = screen::start(eal, &self.ports, args, Arc::clone(stop))?;
         eal.pin_main()?;
-        let outcome = self.forward(eal, args, stop);
+        let outcome = self.forward((eal, guard), args, stop);
         // The screen stops with the server, whatever ended it.
         stop.store(true, Ordering::Relaxed);
         let watched = watcher.wait();
@@ -183,12 +192,20 @@ impl Server {
     }
 
     /// The packet loop.
-    fn forward(&self, eal: &Eal, args: &ServerArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+    fn forward(
+        &self,
+        (eal, guard): (&Eal, &Guard),
+        args: &ServerArgs,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<()> {
         let lcore = Lcore::new(eal.claim_slot("server")?);
         lcore.slot().record().set_core(eal.main_lcore().0);
-        let mut spread = Spread::new(&lcore, self.info, &self.rings, args.dispatch)?;
+        let mut spread = Spread::new(&lcore, self.info, &self.rings)?;
         let mut queues: Vec<(PortCounters<'_>, RxQueue)> = Vec::new();
-        let mut stand_ins = StandIns::default();
+        let mut stand_ins = StandIns {
+            queues: Vec::new(),
+            looked: Instant::now(),
+        };
         for (column, id) in self.ids.iter().enumerate() {
             let port = self.ports.port(*id)?;
             if args.queues == Queues::Server {
@@ -206,16 +223,23 @@ impl Server {
             eal.args().prefix
         );
         let mut idle = Idle::default();
+        let mut turns = 0_u32;
         let mut pace = Pace::new(&lcore.slot().record().run, args.stall_report);
         while !stop.load(Ordering::Relaxed) {
             pace.round();
-            let mut received = stand_ins.serve(&lcore, &mut spread);
+            // Before anything is handed out: a server that takes over finds its clients there.
             spread.look_who_is_there();
+            let mut received = stand_ins.serve(&lcore, &mut spread);
+            turns = turns.wrapping_add(1);
+            anyhow::ensure!(
+                !turns.is_multiple_of(TURNS_A_LOOK) || guard.is_alive(),
+                "the guard has ended, so that nobody sweeps after the dead; start the server again: clients go on meanwhile"
+            );
             for (counters, queue) in &mut queues {
                 let mut burst = Burst::new(&lcore);
                 let count = queue.rx_burst(&lcore, &mut burst);
                 if count > 0 {
-                    spread.hand_out(burst, *counters);
+                    spread.hand_out(burst, *counters, args.dispatch);
                     received += count;
                 }
             }
@@ -230,10 +254,10 @@ impl Server {
 }
 
 /// The queues of clients, which the server reads while their clients are away.
-#[derive(Default)]
 struct StandIns<'p> {
     queues: Vec<StandIn<'p>>,
-    turns: u32,
+    /// When they were last looked at: not each turn, at a system call a queue.
+    looked: Instant,
 }
 
 /// One of them.
@@ -243,6 +267,8 @@ struct StandIn<'p> {
     counters: PortCounters<'static>,
     /// Ours while nobody else has it.
     queue: Option<RxQueue>,
+    /// Whether it was told why it cannot be had.
+    told: bool,
 }
 
 impl<'p> StandIns<'p> {
@@ -253,33 +279,55 @@ impl<'p> StandIns<'p> {
             id,
             counters,
             queue: None,
+            told: false,
         }));
     }
 
     /// Takes queues that nobody reads, gives back those that are asked for, and hands out what came by the others. Returns how
     /// many packets that were.
     fn serve<'c>(&mut self, lcore: &'c Lcore, spread: &mut Spread<'c>) -> usize {
-        let look = self.turns.is_multiple_of(TURNS_A_LOOK);
-        self.turns = self.turns.wrapping_add(1);
+        if self.queues.is_empty() {
+            return 0;
+        }
+        let look = self.looked.elapsed() >= LOOK_EVERY;
+        if look {
+            self.looked = Instant::now();
+        }
         let mut received = 0;
         for stand_in in &mut self.queues {
             if look && stand_in.queue.is_none() {
-                // Refused as long as its client lives: nothing to tell.
-                stand_in.queue = stand_in
-                    .port
-                    .rx_queue_stand_in(stand_in.id, lcore.owner())
-                    .ok();
+                stand_in.take(lcore);
             }
             stand_in.queue.take_if(|queue| queue.is_wanted());
             if let Some(queue) = &mut stand_in.queue {
                 let mut burst = Burst::new(lcore);
                 received += queue.rx_burst(lcore, &mut burst);
                 if !burst.is_empty() {
-                    spread.hand_out(burst, stand_in.counters);
+                    // By flow, as the kernel had spread them: a client's flow stays in order with whoever gets it.
+                    spread.hand_out(burst, stand_in.counters, Dispatch::Rss);
                 }
             }
         }
         received
+    }
+}
+
+impl StandIn<'_> {
+    fn take(&mut self, lcore: &Lcore) {
+        match self.port.rx_queue_stand_in(self.id, lcore.owner()) {
+            Ok(queue) => (self.queue, self.told) = (Some(queue), false),
+            // As long as its client lives: as it should be.
+            Err(ethdev::Error::Taken { .. }) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::warn!(
+                        "nobody reads rx queue {} of {}: {error}",
+                        self.id,
+                        self.port.name()
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -292,7 +340,6 @@ struct Spread<'c> {
     present_bits: u64,
     /// Whose turn it is, as a place in `present`.
     turn: usize,
-    dispatch: Dispatch,
     /// Which place in `present` a hash belongs to.
     reta: [u8; RETA_SIZE],
 }
@@ -310,7 +357,6 @@ impl<'c> Spread<'c> {
         lcore: &'c Lcore,
         info: PortInfo<'static>,
         rings: &[Ring<'static>],
-        dispatch: Dispatch,
     ) -> anyhow::Result<Self> {
         let clients = (0..CLIENTS_MAX)
             .zip(rings)
@@ -328,7 +374,6 @@ impl<'c> Spread<'c> {
             present: Vec::with_capacity(rings.len()),
             present_bits: 0,
             turn: 0,
-            dispatch,
             reta: [0; RETA_SIZE],
         })
     }
@@ -358,13 +403,13 @@ impl<'c> Spread<'c> {
     }
 
     /// Hands out one burst, and drops and counts what nobody can take.
-    fn hand_out(&mut self, mut burst: Burst<'c>, port: PortCounters<'_>) {
+    fn hand_out(&mut self, mut burst: Burst<'c>, port: PortCounters<'_>, dispatch: Dispatch) {
         let (mut packets, mut wire_packets) = (0, 0);
         burst.prefetch();
         for mbuf in burst.drain() {
             packets += 1;
             wire_packets += segments(&mbuf);
-            let Some(client) = self.client_of(&mbuf) else {
+            let Some(client) = self.client_of(&mbuf, dispatch) else {
                 port.no_client.add(1);
                 continue;
             };
@@ -377,8 +422,8 @@ impl<'c> Spread<'c> {
         }
     }
 
-    fn client_of(&mut self, mbuf: &Mbuf<'_>) -> Option<usize> {
-        let place = match self.dispatch {
+    fn client_of(&mut self, mbuf: &Mbuf<'_>, dispatch: Dispatch) -> Option<usize> {
+        let place = match dispatch {
             Dispatch::RoundRobin => {
                 self.turn = if self.turn + 1 < self.present.len() {
                     self.turn + 1
