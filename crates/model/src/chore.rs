@@ -11,8 +11,11 @@ use crate::table::{self, Known, Verdict};
 /// How long one scenario may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
+/// A real process's life, and what it is called.
+type Life = (&'static str, fn() -> files::Verdict);
+
 /// Real processes, killed at each system call.
-const LIVES: [(&str, fn() -> files::Verdict); 2] = [
+const LIVES: [Life; 2] = [
     ("creating a group", files::creating),
     ("taking a group over", files::adopting),
 ];

@@ -177,7 +177,9 @@ impl Machine {
             }
             state.reached[site.0] = true;
         }
-        let delay = match state.mutant {
+        // Beginnings are as they should be: what they make is what the scenario is about.
+        let mutant = state.mutant.filter(|_| !state.processes[id].is_beginning);
+        let delay = match mutant {
             Some(Mutant::Late(late, delay)) if late == site => Some(delay),
             _ => None,
         };
@@ -198,7 +200,7 @@ impl Machine {
             state.log(|state| state.line(id, place, number, "is not what it wants, but", old));
             return (old, false);
         };
-        if state.mutant == Some(Mutant::Dropped(site)) {
+        if mutant == Some(Mutant::Dropped(site)) {
             state.log(|state| state.line(id, place, number, "should become, and does not,", value));
             return (old, true);
         }
@@ -336,7 +338,9 @@ impl Driver for Machine {
     }
 
     fn mutated(&self, mistake: &str) -> bool {
-        matches!(self.state.borrow().mutant, Some(Mutant::Mistake(name)) if name == mistake)
+        // What the explorer does itself is without mistake.
+        self.running.get().is_some()
+            && matches!(self.state.borrow().mutant, Some(Mutant::Mistake(name)) if name == mistake)
     }
 }
 

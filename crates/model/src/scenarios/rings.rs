@@ -92,6 +92,32 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             deaths: 1,
         },
         Scenario {
+            name: "rivals for a consumer's end",
+            setup: |region| make_lane(region, 2),
+            mark: nothing,
+            casts: vec![
+                secondary("A", 0, leave_two_behind),
+                secondary("B", 1, take_the_end),
+                secondary("C", 2, take_the_end),
+                R,
+            ],
+            preemptions: 2,
+            deaths: 0,
+        },
+        Scenario {
+            name: "a producer's end changes hands",
+            setup: |region| make_lane(region, 4),
+            mark: nothing,
+            casts: vec![
+                secondary("A", 0, send_one_and_let_go),
+                secondary("B", 1, send_one_and_let_go),
+                secondary("C", 2, receive_when_asked),
+                R,
+            ],
+            preemptions: 2,
+            deaths: 0,
+        },
+        Scenario {
             name: "a packet passed on",
             setup: |region| {
                 make_lane(region, 2);
@@ -207,6 +233,53 @@ fn come_and_go(script: &Script) {
             script.send(&mut end, one);
         }
     }
+    script.rest();
+}
+
+/// Fills a ring that nobody consumes then.
+fn leave_two_behind(script: &Script) {
+    let lcore = script.join();
+    let pool = script.pool();
+    let receiver = script.receiver("ring", &lcore);
+    let mut ring = script.sender("ring", &lcore);
+    let two = script.alloc_burst(&lcore, pool, 2);
+    script.send_burst(&mut ring, two);
+    drop(receiver);
+    script.ready();
+    script.rest();
+}
+
+/// Reads a ring if it gets the end.
+fn take_the_end(script: &Script) {
+    let lcore = script.join();
+    script.ready();
+    let Ok(end) = script.ring("ring").consumer(lcore.owner()) else {
+        script.rest();
+    };
+    let mut end = mbuf::MbufConsumer::new(end);
+    let _kept = script.receive(&mut end, &lcore);
+    script.rest();
+}
+
+/// Sends by a ring if it gets the end, and lets go of it.
+fn send_one_and_let_go(script: &Script) {
+    let lcore = script.join();
+    let pool = script.pool();
+    script.ready();
+    if let Ok(end) = script.ring("ring").producer(lcore.owner()) {
+        let mut end = mbuf::MbufProducer::new(end);
+        if let Some(one) = script.alloc(&lcore, pool) {
+            script.send(&mut end, one);
+        }
+    }
+    script.rest();
+}
+
+/// Keeps a ring open, and reads nothing.
+fn receive_when_asked(script: &Script) {
+    let lcore = script.join();
+    let _ring = script.receiver("ring", &lcore);
+    script.ready();
     script.rest();
 }
 
