@@ -164,7 +164,7 @@ fn receive(rx: &mut Box<dyn RxQueue>, lcore: &Lcore, count: usize) -> Vec<Vec<u8
     frames
 }
 
-/// What still comes within a twentieth of a second: fifty times as long as the kernel keeps a packet back.
+/// What still comes within a twentieth of a second: ten times as long as the kernel keeps a packet back.
 fn rest(rx: &mut Box<dyn RxQueue>, lcore: &Lcore) -> Vec<Vec<u8>> {
     let until = Instant::now() + Duration::from_millis(50);
     let mut frames = Vec::new();
@@ -556,6 +556,28 @@ fn successor_goes_on_where_the_last_owner_stopped() {
         let mut rx = port.rx(0);
         expected += u32::try_from(rest(&mut rx, &lcore).len()).unwrap();
         assert_eq!(expected, 15_000);
+    });
+}
+
+/// As while one owner of the queue is gone and the next one is not there yet.
+#[test]
+fn reader_that_is_away_for_a_tenth_of_a_second_misses_nothing() {
+    lab::isolated!({
+        let (a, b) = cable("a", "b");
+        let memory = memory(1024);
+        let mut port = Opened::start(&a, memory, "net_af_packet0,iface=a0", 1, 1);
+        let (mut rx, lcore) = (port.rx(0), lcore(memory.0));
+        let far = FrameSocket::open(&b, "b0").unwrap();
+        let (mut sent, until) = (0, Instant::now() + Duration::from_millis(100));
+        while Instant::now() < until {
+            far.send(&frame(sent, 60)).unwrap();
+            sent += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let came = receive(&mut rx, &lcore, sent as usize);
+        assert_eq!(came.len(), sent as usize);
+        assert!(sent > 2, "nothing to speak of was sent");
+        assert_eq!(port.counters(Direction::Rx, 0).read().missed, 0);
     });
 }
 
@@ -1104,7 +1126,7 @@ fn only_a_socket_that_the_port_would_open_itself_is_adopted() {
         let other = Opened::start(&a, memory, "net_af_packet0,iface=a1", 1, 1);
         let far = Opened::start(&b, memory, "net_af_packet0,iface=b0", 1, 1);
         assert_eq!(a.index("a0").unwrap(), b.index("b0").unwrap());
-        let long = Opened::start(&a, memory, "net_af_packet0,iface=a0,framecnt=2048", 1, 1);
+        let long = Opened::start(&a, memory, "net_af_packet0,iface=a0,framecnt=4096", 1, 1);
         let swapped = |payload, descriptors| Handed {
             payload: hand(&port, payload).payload,
             descriptors: hand(&port, descriptors).descriptors,
