@@ -147,6 +147,16 @@ impl<'w> Group<'w> {
         self.server.take().expect("the server runs")
     }
 
+    /// Puts a process in the server's place that the caller has started.
+    pub fn put_server(&mut self, server: Process) {
+        self.server = Some(server);
+    }
+
+    /// The same for client `id`.
+    pub fn put_client(&mut self, id: u32, client: Process) {
+        self.clients.insert(id, client);
+    }
+
     /// Its name on the command line.
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
+use std::iter::once;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use forebay::eal::{Observer, SLOTS_MAX, ZoneKind};
 use forebay_tests::storm::random::Random;
 use forebay_tests::{Ended, Group, Process, Setup, World};
 use lab::{FrameSocket, Signal};
+use serde_json::Value;
 
 /// How long each scribbler is at work.
 const TIME: Duration = Duration::from_millis(800);
@@ -75,8 +77,8 @@ impl Scribbler {
             zones.map(place).collect()
         };
         let places = match target {
-            Target::Everything => Vec::from([0..info.data_len]),
-            Target::Slots => Vec::from([0..table]),
+            Target::Everything => once(0..info.data_len).collect(),
+            Target::Slots => once(0..table).collect(),
             Target::Rings => zones(|kind| kind == ZoneKind::Ring),
             Target::Pools => zones(|kind| kind == ZoneKind::Pool),
             Target::Others => zones(|kind| !matches!(kind, ZoneKind::Ring | ZoneKind::Pool)),
@@ -217,6 +219,24 @@ fn scribble_over(harm: &mut Harm, world: &World, queues: &str, target: Target, s
     });
     for (subcommand, tool) in &tools {
         harm.look(tool, &what(&format!("forebay {subcommand}")));
+    }
+    // What it wrote makes nobody sweep again and again.
+    let sweeps = || {
+        let ended = Process::run(group.tool("recovered").arg("--json"));
+        let row = ended
+            .stdout
+            .first()
+            .and_then(|line| serde_json::from_str::<Value>(line).ok());
+        row.and_then(|row| row["sweeps"].as_u64())
+    };
+    let stands_still = || {
+        let before = sweeps();
+        thread::sleep(Duration::from_secs(1));
+        before == sweeps()
+    };
+    // The first looks may still find what was written last.
+    if !(0..5).any(|_| stands_still()) {
+        harm.0.push(what("the guard does not stop sweeping"));
     }
     // Somebody who comes now is refused, or works; one who goes can go.
     let newcomer = Process::start(&mut group.client_command(1));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use forebay_tests::storm::pipeline::{self, Options, Queues, Verdict};
-use forebay_tests::storm::{guest, rings, summary};
+use forebay_tests::storm::{guest, rings, summary, times};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -28,6 +28,8 @@ enum Task {
     Pipeline(PipelineArgs),
     /// One process after the other, killed inside an operation of a ring
     Rings(rings::Options),
+    /// How long a death is noticed, kind by kind
+    Times(times::Options),
     /// One end of a ring, which `rings` starts and kills
     #[command(hide = true)]
     Worker(rings::WorkerArgs),
@@ -69,6 +71,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Pipeline(args) => storm(&args),
         Task::Rings(options) => rings::run(&options),
+        Task::Times(options) => lab::enter()
+            .map_err(Into::into)
+            .and_then(|()| times::run(&options)),
         Task::Worker(args) => rings::work(&args).map(|()| true),
         Task::Guest(args) => guest::stay(&args).map(|()| true),
     };

@@ -9,6 +9,7 @@
 //! | [`pipeline`] | a server and its clients in the storm                                   |
 //! | [`audit`]  | the independent checker's verdict                                         |
 //! | [`guest`]  | secondaries that are there for tests alone                                |
+//! | [`times`]  | how long a death is noticed                                               |
 //! | [`rings`]  | one process at a time, killed inside one operation of a ring               |
 //!
 //! `cargo xtask storm` builds the programs and runs `forebay-storm`, which is this.
@@ -21,6 +22,7 @@ pub mod packet;
 pub mod pipeline;
 pub mod random;
 pub mod rings;
+pub mod times;
 
 /// The line by which `xtask` counts a storm as one test, in libtest's words.
 pub fn summary(is_good: bool) -> &'static str {

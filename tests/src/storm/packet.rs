@@ -13,7 +13,7 @@ use super::random::mix;
 /// The longest frame, at an MTU of 9000.
 pub const FRAME_MAX: usize = 9014;
 /// Source ports in turn: as many flows.
-const FLOWS: u64 = 64;
+pub const FLOWS: u64 = 64;
 
 const IP: usize = 14;
 const UDP: usize = IP + 20;

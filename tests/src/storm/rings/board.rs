@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! line 0          | order |
-//! line 2i, 2i+1   | side inside operations published | fate ... next+gaps twice damaged |     of instance i
+//! line 2i, 2i+1   | side inside operations published | fate noting ... next+gaps twice damaged |     of instance i
 //! ```
 //!
 //! | part                                  | written by                       |
 //! |---------------------------------------|----------------------------------|
 //! | order, fate                           | the storm                        |
-//! | side, inside, operations, published   | the instance                     |
+//! | side, inside, operations, published, noting | the instance               |
 //! | next and gaps, twice, damaged         | the consumer that is there       |
 //!
 //! **If a process dies:** each word stands for itself; `next` and `gaps` are one word, so that they are both of before or both
@@ -39,8 +39,14 @@ const PROGRESS: usize = 8;
 const TWICE: usize = 9;
 const DAMAGED: usize = 10;
 
+/// Of a consumer: the packet that it is noting, until its buffer is given back.
+const NOTING: usize = 5;
+
 /// Bits of the gaps in the word of the progress.
 const GAP_BITS: u32 = 24;
+
+/// Bits of a packet's number in the word of the one that is noted.
+const NUMBER_BITS: u32 = 40;
 
 /// Orders to the workers.
 pub(super) const PRODUCERS_STOP: u64 = 1;
@@ -71,9 +77,21 @@ pub(super) struct Own<'r> {
     inside: &'r AtomicU64,
     operations: &'r AtomicU64,
     published: &'r AtomicU64,
+    noting: &'r AtomicU64,
 }
 
 impl Own<'_> {
+    /// Says that a packet is about to be noted; `None` when its buffer has been given back.
+    #[inline]
+    pub(super) fn set_noting(&self, packet: Option<(u32, u64)>) {
+        let word = packet.map_or(0, |(producer, number)| {
+            (u64::from(producer) << NUMBER_BITS) | (number & ((1 << NUMBER_BITS) - 1))
+        });
+        compiler_fence(StdOrdering::SeqCst);
+        self.noting.store(word, Ordering::Relaxed);
+        compiler_fence(StdOrdering::SeqCst);
+    }
+
     /// Runs the operation, and counts what it says it published.
     ///
     /// Whether a kill fell inside is to be told to the instruction: what was stored before it is there, whatever the
@@ -142,6 +160,7 @@ impl<'r> Board<'r> {
             inside: self.word(instance, INSIDE),
             operations: self.word(instance, OPERATIONS),
             published: self.word(instance, PUBLISHED),
+            noting: self.word(instance, NOTING),
         }
     }
 
@@ -167,6 +186,13 @@ impl<'r> Board<'r> {
 
     pub(super) fn is_inside(&self, instance: u32) -> bool {
         self.get(instance, INSIDE) == 1
+    }
+
+    /// Whether a dead consumer may have noted a packet whose buffer it had not given back.
+    pub(super) fn has_noted_in_hand(&self, consumer: u32) -> bool {
+        let word = self.get(consumer, NOTING);
+        let producer = u32::try_from(word >> NUMBER_BITS).unwrap_or(0);
+        producer != 0 && self.read(producer).next > word & ((1 << NUMBER_BITS) - 1)
     }
 
     pub(super) fn operations(&self, instance: u32) -> u64 {

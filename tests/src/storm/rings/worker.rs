@@ -209,7 +209,8 @@ impl Worker {
         series.into_iter().map(|mbuf| self.check(mbuf)).count()
     }
 
-    /// Notes a packet and gives its buffer back at once: of a killed consumer at most one is noted and not given back.
+    /// Notes a packet and gives its buffer back at once: of a killed consumer at most one is noted and not given back, and the
+    /// board tells which.
     fn check(&self, mbuf: Mbuf<'_>) {
         let word = |at: usize| {
             let bytes = mbuf.data().get(at..at + 8)?.try_into().ok()?;
@@ -220,7 +221,10 @@ impl Worker {
         };
         let producer = u32::try_from(producer).unwrap_or(0);
         if mbuf.data() == packet(producer, number) {
+            self.own.set_noting(Some((producer, number)));
             self.board.note(producer, number);
+            drop(mbuf);
+            self.own.set_noting(None);
         } else {
             self.board.note_damaged(producer);
         }
