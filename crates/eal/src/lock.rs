@@ -51,6 +51,16 @@ fn byte(id: SlotId) -> Range<i64> {
     byte..byte + 1
 }
 
+/// The file behind a higher descriptor than others will get.
+///
+/// The kernel closes what a dead process had from the highest descriptor down, and closing a packet socket takes it some
+/// milliseconds, on a busy machine a second. Whoever has the lock behind a low one is known to be dead only after all of them.
+fn first_to_be_closed(file: File) -> File {
+    /// Beyond what a program of ours opens, and within the usual limit of 1024; the kernel's table grows to 8 KiB for it.
+    const HIGH: i32 = 1000;
+    rustix::io::fcntl_dupfd_cloexec(&file, HIGH).map_or(file, File::from)
+}
+
 /// One open file description of a group's lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -97,7 +107,7 @@ impl Lock {
         match outcome {
             Ok(file) => Ok(Some(Self {
                 not_for_children: None,
-                file,
+                file: first_to_be_closed(file),
                 path: path.to_owned(),
                 pid: std::process::id(),
             })),

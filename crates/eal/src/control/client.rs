@@ -154,11 +154,6 @@ impl Client {
         Ok(Primary { socket, process })
     }
 
-    /// A descriptor that becomes readable when a primary begins to listen.
-    pub(super) fn watch(&self) -> io::Result<OwnedFd> {
-        self.place.watch()
-    }
-
     /// Connects, asks and listens once.
     fn ask_once(&self, key: &str, deadline: Instant, wake: Option<&Wake>) -> io::Result<Attempt> {
         let primary = match self.connect() {

@@ -6,8 +6,9 @@
 //!      +------------- the connection closes, or the primary's pidfd ------+
 //! ```
 //!
-//! It blocks in `poll` alone, and where there is no primary until the directory of the group shows a
-//! new socket; it looks every few milliseconds if the kernel has no more watches to give.
+//! It blocks in `poll` alone. Where there is no primary it looks for one every few milliseconds, later
+//! less often. It does not watch the directory: closing a watch takes the kernel up to seconds, in which a
+//! killed process would keep its lock.
 //!
 //! **If a process dies:** a child that the primary forked may keep the connection open, so the
 //! primary's pidfd is watched too. This thread dies with its process, and the primary sees that
@@ -15,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -34,10 +35,11 @@ use super::wire::{self, printable};
 use crate::error::Error;
 use crate::region::Region;
 
-/// How often a primary is looked for that was there a moment ago, or cannot be watched for.
+/// How often a primary is looked for, at some microseconds a look.
 const LOOK: Duration = Duration::from_millis(4);
-/// How often one is looked for in any case.
-const LOOK_ANYWAY: Duration = Duration::from_millis(500);
+/// How often after it has been away for [`LONG`].
+const LOOK_LATER: Duration = Duration::from_millis(25);
+const LONG: Duration = Duration::from_secs(10);
 /// How long after the primary refused us, or gave no answer, we try again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long after the kernel had no room for descriptors on their way.
@@ -133,9 +135,7 @@ impl Shared {
         let wake = &self.client.wake;
         // What was told last, so that nothing is told twice.
         let (mut refused, mut had_one) = (String::new(), false);
-        let watch = self.client.watch();
-        let watch = watch.inspect_err(|error| debug!("cannot watch for a primary: {error}"));
-        let watch = watch.ok();
+        let mut gone = Instant::now();
         while !wake.is_stopped() {
             let connected = match first.take() {
                 Some(primary) => Ok(Connected::new(self, primary)),
@@ -147,7 +147,10 @@ impl Shared {
             let pause = match connected {
                 Ok(mut connected) => match connected.serve(&mut had_one) {
                     End::Stop => return,
-                    End::Gone => LOOK,
+                    End::Gone => {
+                        gone = Instant::now();
+                        LOOK
+                    }
                     End::Refused(why) => {
                         if why != refused {
                             warn!("the primary does not let this process join: {why}");
@@ -158,34 +161,23 @@ impl Shared {
                 },
                 Err(error) => match error.kind() {
                     io::ErrorKind::PermissionDenied => AGAIN,
-                    // Nobody there: the watch tells when there is.
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                        if watch.is_some() =>
-                    {
-                        LOOK_ANYWAY
-                    }
+                    _ if gone.elapsed() > LONG => LOOK_LATER,
                     _ => LOOK,
                 },
             };
-            self.pause(pause, watch.as_ref());
+            self.pause(pause);
         }
     }
 
-    /// Sleeps that long, or until a primary begins to listen or we are told to stop.
-    fn pause(&self, how_long: Duration, watch: Option<&OwnedFd>) {
+    /// Sleeps that long, or until we are told to stop.
+    fn pause(&self, how_long: Duration) {
         let wake = &self.client.wake;
         wake.drain();
         if wake.is_stopped() {
             return;
         }
         let timeout = Timespec::try_from(how_long).ok();
-        let mut sources = vec![PollFd::new(wake, PollFlags::IN)];
-        sources.extend(watch.map(|watch| PollFd::new(watch, PollFlags::IN)));
-        let _ = poll(&mut sources, timeout.as_ref());
-        if let Some(watch) = watch {
-            // What it tells does not count, only that it does; a second reading finds the rest.
-            let _ = rustix::io::read(watch, &mut [0_u8; 4096]);
-        }
+        let _ = poll(&mut [PollFd::new(wake, PollFlags::IN)], timeout.as_ref());
     }
 }
 

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -77,13 +76,6 @@ impl Place {
         Ok(socket)
     }
 
-    /// A descriptor that becomes readable when somebody begins to listen there.
-    pub(super) fn watch(&self) -> io::Result<OwnedFd> {
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&watch, &self.path, WatchFlags::MOVED_TO)?;
-        Ok(watch)
-    }
-
     /// Removes the socket's name.
     pub(super) fn unlink(&self) -> io::Result<()> {
         self.remove(SOCKET)
@@ -129,20 +121,6 @@ mod tests {
             assert!(!path.join(SOCKET).exists());
             assert!(place.connect().is_err());
         }
-    }
-
-    #[test]
-    fn who_watches_is_told_when_somebody_listens_at_last() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place::open(dir.path()).unwrap();
-        let watch = place.watch().unwrap();
-        let is_told = || rustix::io::read(&watch, &mut [0_u8; 512]).is_ok();
-        std::fs::write(dir.path().join("other"), "").unwrap();
-        assert!(!is_told());
-        let _listening = place.listen(None).unwrap();
-        assert!(is_told() && !is_told());
-        place.unlink().unwrap();
-        assert!(!is_told());
     }
 
     #[test]
