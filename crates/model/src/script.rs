@@ -205,13 +205,17 @@ fn sweep(
             .expect("it is the primary")
             .map_or(also_none(), |report| report.strays);
     };
-    let dead = region.claim_dead(also).expect("it is the primary");
-    if dead.is_empty() {
-        dead.finish();
-        return also_none();
+    // A mistake may leave some of the dead out: then it is made again.
+    let mut strays = also_none();
+    for also in [also, also_none(), also_none()] {
+        let dead = region.claim_dead(also).expect("it is the primary");
+        if dead.is_empty() {
+            dead.finish();
+            break;
+        }
+        strays = sweep_phases(region, lcore, dead, queues, &phases(mistake)).strays;
     }
-    let phases = phases(mistake);
-    sweep_phases(region, lcore, dead, queues, &phases).strays
+    strays
 }
 
 fn also_none() -> SlotSet {

@@ -180,8 +180,12 @@ const HARMLESS: &[Harmless] = &[
     },
 ];
 
-/// Orders of phases that do no harm, and why.
+/// Orders that do no harm, and why.
 const COMMUTE: &[(&str, &str)] = &[
+    (
+        "one dead slot after the other",
+        "the note covers all rings, so what a dead sweeper had tagged in a lane is left to the lanes, whoever is swept first",
+    ),
     (
         "queues after the scan",
         "the note covers what a device has handed back, so the scan leaves it to the queues",
