@@ -361,6 +361,38 @@ fn queue_of_a_living_owner_that_offers_nothing_is_left_to_it_and_opened_anew_aft
     });
 }
 
+/// It was stopped when the next primary asked, offered when it went on, and died then: what waits in its ring is not lost.
+#[test]
+fn what_is_offered_late_is_used_once_its_owner_is_gone() {
+    lab::isolated!({
+        let wire = Wire::new();
+        let (old, new) = (
+            Arc::new(LocalExchange::default()),
+            Arc::new(LocalExchange::default()),
+        );
+        let former = wire.primary(1, &old);
+        let lcore = wire.group.lcore("late");
+        let mut queue = rx(first(&former), 0, &lcore);
+        let kept = old.fetch("port/0/rx/0").unwrap().unwrap();
+        drop((former, old));
+        let next = wire.primary(1, &new);
+        assert!(first(&next).is_adopted());
+        let seen = Seen::new(100);
+        pass(&wire, 0..50, &seen, [(&lcore, &mut queue)]);
+        new.offer("port/0/rx/0", kept);
+        wire.send(50..100, &seen);
+        drop((queue, lcore));
+        let lcore = wire.group.lcore("primary");
+        let stand_in = first(&next).rx_queue_stand_in(QueueId(0), lcore.owner());
+        let mut queue = stand_in.unwrap();
+        let until = Instant::now() + WAIT;
+        while seen.count() < 100 && Instant::now() < until {
+            seen.take(&lcore, &mut queue);
+        }
+        assert_eq!(seen.wrong(), []);
+    });
+}
+
 #[test]
 fn adopted_port_has_the_queues_it_had_while_others_drive_them() {
     let group = Group::new();
