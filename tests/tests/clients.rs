@@ -81,8 +81,7 @@ fn client_replaced_under_load_loses_at_most_what_it_held() {
     });
 }
 
-/// What a killed client had in hand is gone until a sweep brings it back; the packets are no more
-/// than that, and the group works on.
+/// Packets that a killed client had in hand are lost, and no more than those; its buffers come back.
 #[test]
 fn killed_client_is_replaced_under_load_and_the_group_works_on() {
     lab::isolated!({
@@ -92,7 +91,7 @@ fn killed_client_is_replaced_under_load_and_the_group_works_on() {
         let group = replace_under_load(&world, group, kill);
         world.ping_both_ways();
         world.transfer(World::EAST, 5 << 20);
-        group.finish_busy();
+        group.finish();
     });
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use forebay::eal::Observer;
 use forebay_tests::{Group, Process, Setup, World, program, skip};
 use tempfile::TempDir;
 
@@ -148,6 +149,46 @@ fn client_of_another_user_joins_by_its_unix_group() {
         line.starts_with("mp_client: ") && line.contains("--group"),
         "{line}"
     );
+    group.finish();
+}
+
+#[test]
+fn control_file_cannot_be_written_by_another_user_of_the_group() {
+    if !is_real_root() {
+        return skip("files of other users", "this is not root");
+    }
+    let Some((name, gid)) = unix_group() else {
+        return skip("files of other users", "/etc/group has no group but root's");
+    };
+    let world = World::new();
+    let setup = Setup {
+        eal: vec!["--log-level=error".into(), "--no-huge".into()],
+        ..Setup::lesson(1)
+    };
+    let mut group = Group::prepare(&world, setup);
+    fs::set_permissions(group.runtime_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    group.open_with(&["--group", &name]);
+    let observer = Observer::open(Some(group.runtime_dir()), group.prefix()).unwrap();
+    let (control, data) = observer.region().info().files.unwrap();
+    let may = |gid: u32, what: &str, file: &Path| {
+        let mut test = Command::new("test");
+        test.arg(what).arg(file);
+        let ended = Process::run(&mut as_nobody(&world, &test, gid));
+        assert!(ended.stderr.is_empty(), "{ended}");
+        ended.status.success()
+    };
+    // A member of the group reads both parts and writes the data.
+    assert!(may(gid, "-r", &control) && may(gid, "-r", &data));
+    assert!(may(gid, "-w", &data));
+    assert!(!may(gid, "-w", &control), "the control file can be written");
+    // A stranger does neither.
+    for what in ["-r", "-w"] {
+        assert!(
+            !may(NOGROUP, what, &control) && !may(NOGROUP, what, &data),
+            "{what}"
+        );
+    }
+    drop(observer);
     group.finish();
 }
 
