@@ -22,7 +22,7 @@
 //! | [`burst`] | up to 32 buffers, the unit of every call on the data path |
 //! | [`handoff`] | packets from slot to slot by a ring |
 //! | [`frames`] | what lies in a device |
-//! | [`sweep`] | after a death: what the dead held is given back |
+//! | [`sweep`](mod@sweep) | after a death: what the dead held is given back |
 //! | [`verify`] | a region that was left by a dead primary is looked at before it is used |
 //! | [`checksum`] | completes what a sender left to the device |
 //!

@@ -1,7 +1,7 @@
 //! Forebay: one network port, many processes that share its packets in memory.
 //!
 //! Any of them may crash, restart or be upgraded without the others noticing: a primary starts a
-//! [`Guard`](guard::Guard), which gives back what the dead held, and takes over the group of a
+//! [`Guard`], which gives back what the dead held, and takes over the group of a
 //! primary that is no more.
 //!
 //! This is the crate that an application depends on. It joins the crates below it and re-exports

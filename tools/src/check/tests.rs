@@ -143,6 +143,8 @@ fn index_in_two_places_is_double_and_one_of_no_pool_a_stray() {
     let consumer = ring.consumer(me.owner()).unwrap();
     let mut producer = ring.producer(me.owner()).unwrap();
     let index = me.alloc(pool).unwrap().into_raw().bits();
+    // Past the end of an mbuf ring, which would not list one twice.
+    producer.set_carries_mbufs();
     assert_eq!(
         producer
             .enqueue_burst(&[index, index, index | 0x00ff_ffff])
@@ -242,4 +244,18 @@ fn damaged_memory_is_told_and_never_followed() {
         std::mem::forget((burst, producer, consumer));
         std::mem::forget(me);
     }
+}
+
+#[test]
+fn ring_of_numbers_holds_no_buffers() {
+    let region = region();
+    let pool = pool(region);
+    let ring = spsc(region, 8);
+    let me = lcore(region, "me");
+    let consumer = ring.consumer(me.owner()).unwrap();
+    let mut producer = ring.producer(me.owner()).unwrap();
+    // A number that no pool has, and one that a free buffer has.
+    assert_eq!(producer.enqueue_burst(&[u32::MAX, 1]).count, 2);
+    assert_eq!((faults(region), Survey::take(region).strays), (vec![], 0));
+    drop((consumer, pool));
 }
