@@ -295,10 +295,14 @@ impl<'p> StandIns<'p> {
         }
         let mut received = 0;
         for stand_in in &mut self.queues {
+            stand_in.queue.take_if(|queue| queue.is_wanted());
+            // With nobody there to take them, packets wait in the device for who comes first.
+            if spread.present.is_empty() {
+                continue;
+            }
             if look && stand_in.queue.is_none() {
                 stand_in.take(lcore);
             }
-            stand_in.queue.take_if(|queue| queue.is_wanted());
             if let Some(queue) = &mut stand_in.queue {
                 let mut burst = Burst::new(lcore);
                 received += queue.rx_burst(lcore, &mut burst);
