@@ -117,7 +117,15 @@ fn tools_tell_the_living_from_the_dead() {
         let victim = group.take_client(1);
         let pid = victim.pid();
         victim.kill();
-        wait_for("the dead to be told", || {
+        wait_for("the dead client to be swept", || {
+            let is_it = |(other, _): &(u64, String)| *other == u64::from(pid);
+            (!states(&group).iter().any(is_it)).then_some(())
+        });
+        // Without a primary nobody sweeps, and the dead are told.
+        let server = group.take_server();
+        let pid = server.pid();
+        server.kill();
+        wait_for("the dead server to be told", || {
             let is_dead =
                 |(other, state): &(u64, String)| *other == u64::from(pid) && state == "dead";
             states(&group).iter().any(is_dead).then_some(())
@@ -128,7 +136,6 @@ fn tools_tell_the_living_from_the_dead() {
 
         // Killed, all of them, the group leaves its files, and `clean` takes them away.
         group.take_client(0).kill();
-        group.take_server().kill();
         assert!(!Leftovers::of(group.prefix(), group.runtime_dir()).is_empty());
         let cleaned = Process::run(&mut group.tool("clean"));
         assert_eq!(cleaned.status.code(), Some(0), "{cleaned}");
