@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod plan;
 mod source;
 mod step;
@@ -26,7 +27,8 @@ use crate::workspace::Workspace;
                   all that ran.\n\nEXAMPLES:\n    \
                   cargo xtask test                   everything, as continuous integration runs it\n    \
                   cargo xtask check                  what to run before a commit\n    \
-                  cargo xtask programs ping          program tests with `ping` in their name\n\n\
+                  cargo xtask programs ping          program tests with `ping` in their name\n    \
+                  cargo xtask bench --against dpdk   the table of docs/performance.md\n\n\
                   EXIT STATUS:\n    0  nothing failed     1  something failed     2  wrong arguments"
 )]
 struct Cli {
@@ -85,6 +87,8 @@ enum Chore {
     },
     /// The crates with `unsafe`, interpreted by Miri on plain memory
     Miri,
+    /// How fast, beside DPDK on the same machine: docs/performance.md
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -120,6 +124,12 @@ fn main() -> ExitCode {
         Chore::Loom => plan.loom(),
         Chore::Model { filter } => plan.model(filter.as_deref()),
         Chore::Miri => plan.miri(),
+        Chore::Bench(args) => {
+            return bench::run(&workspace, &args).unwrap_or_else(|error| {
+                eprintln!("xtask: {error:#}");
+                ExitCode::FAILURE
+            });
+        }
     }
     plan.finish()
 }

@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mp_server", &["forebay"]),
     ("mp_client", &["forebay"]),
     ("forebay-lab", &[]),
+    ("forebay-bench", &["forebay", "forebay-lab"]),
     ("forebay-tests", &["forebay", "forebay-lab"]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,470 @@
+//! The rounds of each line, ours and the peer's in turn, and what they come to.
+//!
+//! Both sides of a round are processes made afresh, on the same cores and the same kind of pages, and do the same number of
+//! items. Who goes first changes from round to round. No round is dropped.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::child::{self, Running};
+use crate::line::{LINES, Line, Work};
+use crate::machine::Machine;
+use crate::pages::Pages;
+use crate::peer::{INSTALL, Peers};
+use crate::round::Round;
+use crate::statistics::Quartiles;
+
+/// A peer that stays under this part of its figure is not what it should be, and neither is the ratio.
+const FIGURE_PART: f64 = 0.8;
+/// What of the target the lower quartile has to reach.
+const LOWER_PART: f64 = 0.9;
+/// How long a round may take.
+const ROUND_MAX: Duration = Duration::from_secs(60);
+
+/// What to compare.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Whom to compare with; ours runs alone otherwise
+    #[arg(long, value_name = "WHOM")]
+    against: Option<Whom>,
+    /// Only lines with this in their name
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Rounds of each line
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Where all rounds go [default: bench/results for the whole table, else the target folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where the peers are built
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    target: PathBuf,
+}
+
+/// Who can be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Whom {
+    Dpdk,
+}
+
+/// Runs the table; a failure if a line could not be run.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the crate lies in the repository")?;
+    let only = args.only.as_deref().unwrap_or_default();
+    let lines: Vec<&Line> = LINES
+        .iter()
+        .filter(|line| line.name.contains(only))
+        .collect();
+    ensure!(
+        !lines.is_empty(),
+        "no line has {only:?} in its name; there are {}",
+        LINES
+            .iter()
+            .map(|line| line.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let machine = Machine::look(root);
+    ensure!(machine.cores >= 2, "two cores are needed");
+    let peers = match args.against {
+        Some(Whom::Dpdk) => Peers::build(&root.join("bench/peers"), &args.target)?,
+        None => None,
+    };
+    if args.against.is_some() && peers.is_none() {
+        println!("no libdpdk here: ours runs alone; install it with `{INSTALL}`");
+    }
+    let is_whole = lines.len() == LINES.len() && peers.is_some();
+    let out = args.out.clone().unwrap_or_else(|| {
+        let name = format!("{}-{}.jsonl", machine.date(), machine.commit);
+        if is_whole {
+            root.join("bench/results").join(name)
+        } else {
+            args.target.join("rounds").join(name)
+        }
+    });
+    let scratch = tempfile::tempdir()?;
+    let bench = Bench {
+        pages: Pages::reserve(scratch.path()),
+        peers,
+        scratch: scratch.path(),
+        interrupted: Arc::default(),
+    };
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&bench.interrupted))?;
+    }
+    let mut file = Rounds::create(out)?;
+    file.write(&bench.facts(&machine, args.rounds))?;
+    bench.introduce(&machine);
+    let mut results = Vec::new();
+    for line in lines {
+        let result = bench.line(line, args.rounds, &mut file)?;
+        println!("{}", result.text);
+        file.write(&json!({ "result": &result }))?;
+        results.push(result);
+    }
+    conclude(&results);
+    eprintln!("all rounds: {}", file.path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What all lines of a run have in common.
+#[derive(Debug)]
+struct Bench<'a> {
+    pages: Pages,
+    peers: Option<Peers>,
+    /// A folder that goes with the run.
+    scratch: &'a Path,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// What a line came to.
+#[derive(Debug, Serialize)]
+struct LineResult {
+    name: &'static str,
+    /// What is printed of it.
+    text: String,
+    target: Option<f64>,
+    ratio: Option<f64>,
+    lower: Option<f64>,
+    verdict: String,
+}
+
+impl Bench<'_> {
+    fn facts(&self, machine: &Machine, rounds: u32) -> serde_json::Value {
+        json!({
+            "machine": machine,
+            "pages": self.pages.name(),
+            "peer": self.peers.as_ref().map(|peers| format!("DPDK {}", peers.version)),
+            "rounds": rounds,
+            "build": "both sides for the native processor, -O3",
+        })
+    }
+
+    fn introduce(&self, machine: &Machine) {
+        println!(
+            "{}, {} cores, Linux {}, commit {}, {}",
+            machine.cpu,
+            machine.cores,
+            machine.kernel,
+            machine.commit,
+            self.pages.name()
+        );
+        if let Pages::Plain(why) = &self.pages {
+            println!("plain pages on both sides: {why}");
+        }
+    }
+
+    fn line(&self, line: &Line, rounds: u32, file: &mut Rounds) -> Result<LineResult> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for number in 0..rounds {
+            eprintln!("{}: round {} of {rounds}", line.name, number + 1);
+            let ours_first = number % 2 == 0;
+            let (mut our_round, mut their_round) = (None, None);
+            for is_ours in [ours_first, !ours_first] {
+                ensure!(
+                    !self.interrupted.load(Ordering::Relaxed),
+                    "interrupted; {} has the rounds so far",
+                    file.path.display()
+                );
+                if is_ours {
+                    our_round = Some(self.ours(line).with_context(|| line.name)?);
+                } else if let Some(peers) = &self.peers {
+                    let round = self.theirs(peers, line);
+                    their_round = Some(round.with_context(|| format!("{}, the peer", line.name))?);
+                }
+            }
+            let value = |round: &Round| line.unit.of(round.items, round.seconds);
+            let (our_value, their_value) = (
+                our_round.as_ref().map(value),
+                their_round.as_ref().map(value),
+            );
+            file.write(&json!({
+                "line": line.name,
+                "round": number,
+                "first": if ours_first { "ours" } else { "peer" },
+                "unit": line.unit.name(),
+                "ours": our_value,
+                "peer": their_value,
+                "our_round": our_round,
+                "peer_round": their_round,
+            }))?;
+            ours.extend(our_value);
+            theirs.extend(their_value);
+        }
+        result(line, &ours, &theirs)
+    }
+
+    fn ours(&self, line: &Line) -> Result<Round> {
+        let mut eal = vec!["-l0-1".to_owned(), "-m64".to_owned()];
+        eal.push(format!("--runtime-dir={}", self.scratch.display()));
+        eal.push("--file-prefix=ours".to_owned());
+        eal.extend(self.pages.ours());
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(&program);
+        match line.work {
+            Work::Start { secondary } => {
+                return started(secondary, self.pages.name(), |kind| {
+                    let mut command = Command::new(&program);
+                    command.args(["start", "--"]).args(&eal).arg(kind);
+                    command
+                });
+            }
+            Work::Ring { shape, burst, .. } => {
+                command.arg("ring").arg(name_of(shape));
+                command.arg(burst.to_string()).arg(line.items.to_string());
+            }
+            Work::Pool { shape, .. } => {
+                command.arg("pool").arg(name_of(shape));
+                command.arg(line.items.to_string());
+            }
+        }
+        command.arg("--").args(eal);
+        round_of(&mut command)
+    }
+
+    fn theirs(&self, peers: &Peers, line: &Line) -> Result<Round> {
+        let mut eal = [
+            "-l0,1",
+            "-m128",
+            "--no-pci",
+            "--no-telemetry",
+            "--log-level=error",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        eal.extend(self.pages.peer_alone());
+        let items = line.items.to_string();
+        let mut command = match line.work {
+            Work::Start { secondary } => {
+                return started(secondary, self.pages.name(), |kind| {
+                    let shared = ["-l0,1", "-m64", "--file-prefix=forebay-bench-peer"];
+                    let mut eal = shared.map(str::to_owned).to_vec();
+                    eal.extend(self.pages.peer());
+                    eal.push(kind.to_owned());
+                    peers.command("start", &eal, &[])
+                });
+            }
+            Work::Ring { burst, peer, .. } => {
+                peers.command("ring", &eal, &[peer.to_owned(), burst.to_string(), items])
+            }
+            Work::Pool { peer, .. } => {
+                // Of the sizes in use, the one that is best for the peer here.
+                peers.command("pool", &eal, &[peer.to_owned(), items, "512".to_owned()])
+            }
+        };
+        round_of(&mut command)
+    }
+}
+
+/// How long a process takes until it says that it is there.
+fn started(
+    secondary: bool,
+    pages: &str,
+    command: impl Fn(&'static str) -> Command,
+) -> Result<Round> {
+    let primary = command("--proc-type=primary");
+    let (process, mut time) = Running::until(&mut { primary }, "ready")?;
+    if secondary {
+        let joining = command("--proc-type=secondary");
+        time = Running::until(&mut { joining }, "ready")?.1;
+    }
+    drop(process);
+    Ok(Round {
+        items: 1,
+        seconds: time.as_secs_f64(),
+        sum: 1,
+        expected: 1,
+        pages: pages.to_owned(),
+    })
+}
+
+/// What a value is called on the command line.
+fn name_of(value: impl ValueEnum) -> String {
+    let name = value.to_possible_value();
+    name.map_or_else(String::new, |name| name.get_name().to_owned())
+}
+
+fn round_of(command: &mut Command) -> Result<Round> {
+    let out = child::output(command, ROUND_MAX)?;
+    let line = out.lines().rfind(|line| line.starts_with('{'));
+    let round: Round = serde_json::from_str(line.context("it printed no round")?)?;
+    ensure!(
+        round.is_sound(),
+        "what arrived is not what was sent: {round:?}"
+    );
+    Ok(round)
+}
+
+/// What the rounds of a line come to.
+fn result(line: &Line, ours: &[f64], theirs: &[f64]) -> Result<LineResult> {
+    let (name, unit) = (line.name, line.unit);
+    let our_median = Quartiles::of(ours.iter().copied())
+        .context("no round")?
+        .median;
+    let ratios = ours
+        .iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| unit.ratio(*ours, *theirs));
+    let Some(ratio) = Quartiles::of(ratios) else {
+        return Ok(LineResult {
+            name,
+            text: format!("ALONE {name} ours={our_median:.2} {}", unit.name()),
+            target: line.target,
+            ratio: None,
+            lower: None,
+            verdict: "no peer".to_owned(),
+        });
+    };
+    let their_median = Quartiles::of(theirs.iter().copied())
+        .context("no round")?
+        .median;
+    let mut text = format!(
+        "RATIO {name} {:.2} quartiles={:.2},{:.2} ours={our_median:.2} peer={their_median:.2} {}",
+        ratio.median,
+        ratio.lower,
+        ratio.upper,
+        unit.name()
+    );
+    let best = theirs
+        .iter()
+        .map(|value| unit.ratio(*value, line.figure))
+        .fold(0.0, f64::max);
+    let verdict = match line.target {
+        _ if best < FIGURE_PART => {
+            let void = format!(
+                "VOID {name} the peer's best round is {best:.2} of its figure, {} {}",
+                line.figure,
+                unit.name()
+            );
+            text = format!("{text}\n{void}");
+            format!("VOID: the peer's best round is {best:.2} of its figure")
+        }
+        Some(target) if ratio.median >= target && ratio.lower >= LOWER_PART * target => {
+            "pass".to_owned()
+        }
+        Some(_) => "FAIL".to_owned(),
+        None => "told".to_owned(),
+    };
+    Ok(LineResult {
+        name,
+        text,
+        target: line.target,
+        ratio: Some(ratio.median),
+        lower: Some(ratio.lower),
+        verdict,
+    })
+}
+
+/// The last table: who reached what.
+fn conclude(results: &[LineResult]) {
+    println!(
+        "\n{:24} {:>7} {:>7} {:>7}  verdict",
+        "line", "target", "median", "lower"
+    );
+    let number =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    for LineResult {
+        name,
+        target,
+        ratio,
+        lower,
+        verdict,
+        ..
+    } in results
+    {
+        println!(
+            "{name:24} {:>7} {:>7} {:>7}  {verdict}",
+            number(*target),
+            number(*ratio),
+            number(*lower)
+        );
+    }
+}
+
+/// The file of all rounds: a line of JSON each, written as they end.
+#[derive(Debug)]
+struct Rounds {
+    file: File,
+    path: PathBuf,
+}
+
+impl Rounds {
+    fn create(path: PathBuf) -> Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).with_context(cannot)?;
+        }
+        let file = File::create(&path).with_context(cannot)?;
+        Ok(Self { file, path })
+    }
+
+    fn write(&mut self, value: &serde_json::Value) -> Result<()> {
+        writeln!(self.file, "{value}")
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::Unit;
+
+    const LINE: Line = Line {
+        name: "a-line",
+        work: Work::Pool {
+            shape: crate::ours::pool::Shape::Handoff,
+            peer: "handoff",
+        },
+        target: Some(1.5),
+        figure: 10.0,
+        unit: Unit::Rate,
+        items: 1,
+    };
+
+    #[test]
+    fn line_passes_by_its_median_and_its_lower_quartile() {
+        let passed = result(&LINE, &[15.0, 16.0, 15.5], &[10.0, 10.0, 10.0]).unwrap();
+        assert_eq!(passed.verdict, "pass");
+        assert_eq!(
+            passed.text,
+            "RATIO a-line 1.55 quartiles=1.52,1.57 ours=15.50 peer=10.00 M/s"
+        );
+        // The median is above, a quarter of the rounds far below.
+        let uneven = result(&LINE, &[10.0, 10.0, 16.0, 16.0, 16.0], &[10.0; 5]).unwrap();
+        assert_eq!(uneven.verdict, "FAIL");
+    }
+
+    #[test]
+    fn slow_peer_voids_the_line() {
+        let voided = result(&LINE, &[15.0, 15.0], &[7.0, 7.9]).unwrap();
+        assert!(voided.verdict.starts_with("VOID"));
+        assert!(voided.text.contains("RATIO a-line 2.02") && voided.text.contains("\nVOID a-line"));
+        // One round at its figure is enough: the peer is what it should be.
+        assert_eq!(
+            result(&LINE, &[15.0, 15.0], &[7.0, 8.0]).unwrap().verdict,
+            "pass"
+        );
+    }
+
+    #[test]
+    fn cost_is_better_when_it_is_less() {
+        let line = Line {
+            unit: Unit::Cost,
+            ..LINE
+        };
+        let found = result(&line, &[5.0], &[10.0]).unwrap();
+        assert_eq!((found.ratio, found.verdict.as_str()), (Some(2.0), "pass"));
+    }
+}

@@ -1,0 +1,158 @@
+//! The table: which lines there are, what each does, and what it has to reach.
+
+use crate::ours::{pool, ring};
+
+/// One comparison.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) work: Work,
+    /// Ours over the peer's, better is more; `None` where it is only told.
+    pub(crate) target: Option<f64>,
+    /// What the peer did on the machine that the targets were made on, quiet, in the line's unit.
+    pub(crate) figure: f64,
+    pub(crate) unit: Unit,
+    /// Items of a round, both sides: about half a second of the peer.
+    pub(crate) items: u64,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    Ring {
+        shape: ring::Shape,
+        burst: usize,
+        peer: &'static str,
+    },
+    Pool {
+        shape: pool::Shape,
+        peer: &'static str,
+    },
+    /// A process starts: as the primary, or into a group that is there.
+    Start { secondary: bool },
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Millions of items a second: more is better.
+    Rate,
+    /// Nanoseconds an item: less is better.
+    Cost,
+    /// Milliseconds: less is better.
+    Time,
+}
+
+impl Unit {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "M/s",
+            Self::Cost => "ns",
+            Self::Time => "ms",
+        }
+    }
+
+    /// So many items in so many seconds.
+    pub(crate) fn of(self, items: u64, seconds: f64) -> f64 {
+        match self {
+            Self::Rate => items as f64 / seconds / 1e6,
+            Self::Cost => seconds * 1e9 / items as f64,
+            Self::Time => seconds * 1e3,
+        }
+    }
+
+    /// How many times better `ours` is than `theirs`.
+    pub(crate) fn ratio(self, ours: f64, theirs: f64) -> f64 {
+        match self {
+            Self::Rate => ours / theirs,
+            Self::Cost | Self::Time => theirs / ours,
+        }
+    }
+}
+
+const fn spsc(name: &'static str, burst: usize, target: f64, figure: f64, items: u64) -> Line {
+    Line {
+        name,
+        work: Work::Ring {
+            shape: ring::Shape::Spsc,
+            burst,
+            peer: "spsc",
+        },
+        target: Some(target),
+        figure,
+        unit: Unit::Rate,
+        items,
+    }
+}
+
+const fn fanin(name: &'static str, burst: usize, target: f64, figure: f64, items: u64) -> Line {
+    Line {
+        name,
+        work: Work::Ring {
+            shape: ring::Shape::Fanin,
+            burst,
+            peer: "mpsc",
+        },
+        target: Some(target),
+        figure,
+        unit: Unit::Rate,
+        items,
+    }
+}
+
+const fn start(name: &'static str, secondary: bool, figure: f64) -> Line {
+    Line {
+        name,
+        work: Work::Start { secondary },
+        target: None,
+        figure,
+        unit: Unit::Time,
+        items: 1,
+    }
+}
+
+/// All lines, in the order of the table.
+pub(crate) const LINES: &[Line] = &[
+    spsc("ring-spsc-2core-32", 32, 1.4, 300.0, 200_000_000),
+    spsc("ring-spsc-2core-8", 8, 1.9, 150.0, 80_000_000),
+    spsc("ring-spsc-2core-1", 1, 3.0, 25.0, 15_000_000),
+    Line {
+        name: "ring-spsc-1core-32",
+        work: Work::Ring {
+            shape: ring::Shape::Alone,
+            burst: 32,
+            peer: "spsc-1core",
+        },
+        target: Some(1.1),
+        figure: 1.6,
+        unit: Unit::Cost,
+        items: 400_000_000,
+    },
+    fanin("ring-fanin-2core-32", 32, 1.8, 240.0, 150_000_000),
+    fanin("ring-fanin-2core-8", 8, 3.0, 75.0, 50_000_000),
+    Line {
+        name: "pool-alloc-free-32",
+        work: Work::Pool {
+            shape: pool::Shape::AllocFree,
+            peer: "alloc-free",
+        },
+        target: Some(1.5),
+        figure: 13.0,
+        unit: Unit::Cost,
+        items: 50_000_000,
+    },
+    Line {
+        name: "handoff-2core-32",
+        work: Work::Pool {
+            shape: pool::Shape::Handoff,
+            peer: "handoff",
+        },
+        target: Some(1.5),
+        figure: 52.0,
+        unit: Unit::Rate,
+        items: 30_000_000,
+    },
+    start("start-primary", false, 170.0),
+    start("start-secondary", true, 76.0),
+];

@@ -1,0 +1,96 @@
+//! `forebay-bench`: how fast, beside DPDK on the same machine. `cargo xtask bench` builds and runs it.
+//!
+//! A *line* is one comparison of the table in `docs/performance.md`; a *round* of it is a fresh process of ours and one of the
+//! peer's, which do the same work one after the other. Modules, in reading order:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `line` | the table: names, work, targets |
+//! | `round` | what one side says at the end of a round |
+//! | `ours` | one round of ours |
+//! | `peer` | the peers: C programs on `libdpdk`, and one round of theirs |
+//! | `pages` | hugepages for the time of a run |
+//! | `child` | a program with a deadline |
+//! | `statistics` | medians and quartiles |
+//! | `machine` | what a number is worth nothing without |
+//! | `compare` | the rounds of a line, and what they come to |
+#![forbid(unsafe_code)]
+
+mod child;
+mod compare;
+mod line;
+mod machine;
+mod ours;
+mod pages;
+mod peer;
+mod round;
+mod statistics;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "forebay-bench",
+    about = "Measures Forebay beside DPDK; `cargo xtask bench` is the door to it",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// The table of lines, ours and the peer's in turn
+    Compare(compare::Args),
+    /// One round of a ring
+    Ring {
+        /// Who sends and who receives
+        shape: ours::ring::Shape,
+        /// Items to a call
+        burst: usize,
+        /// Items in all
+        items: u64,
+        /// Arguments of the environment, as DPDK has them
+        #[arg(last = true)]
+        eal: Vec<String>,
+    },
+    /// One process that starts and is there until stdin ends
+    Start {
+        /// Arguments of the environment, as DPDK has them
+        #[arg(last = true)]
+        eal: Vec<String>,
+    },
+    /// One round of a pool
+    Pool {
+        /// Where the mbufs are freed
+        shape: ours::pool::Shape,
+        /// Mbufs in all
+        items: u64,
+        /// Arguments of the environment, as DPDK has them
+        #[arg(last = true)]
+        eal: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Compare(args) => compare::run(&args),
+        Task::Ring {
+            shape,
+            burst,
+            items,
+            eal,
+        } => ours::ring::run(shape, burst, items, &eal).and_then(|round| round.report()),
+        Task::Start { eal } => ours::start::run(&eal).map(|()| ExitCode::SUCCESS),
+        Task::Pool { shape, items, eal } => {
+            ours::pool::run(shape, items, &eal).and_then(|round| round.report())
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("forebay-bench: {error:#}");
+        ExitCode::FAILURE
+    })
+}

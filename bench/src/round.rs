@@ -1,0 +1,46 @@
+//! What a round says when it ends: one line of JSON, of ours and of the peers alike.
+
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+/// One round of one side.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Round {
+    /// Items that passed while the clock ran.
+    pub(crate) items: u64,
+    /// How long that took.
+    pub(crate) seconds: f64,
+    /// What was read, added up.
+    pub(crate) sum: u64,
+    /// What it has to be.
+    pub(crate) expected: u64,
+    /// What the memory lay on.
+    pub(crate) pages: String,
+}
+
+impl Round {
+    /// Prints itself; a failure if something was lost or damaged.
+    pub(crate) fn report(&self) -> anyhow::Result<ExitCode> {
+        println!("{}", serde_json::to_string(self)?);
+        Ok(if self.is_sound() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    /// Whether everything arrived.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.sum == self.expected && self.items > 0 && self.seconds > 0.0
+    }
+}
+
+/// The sum of all numbers below `count`.
+pub(crate) fn sum_below(count: u64) -> u64 {
+    if count.is_multiple_of(2) {
+        count / 2 * count.saturating_sub(1)
+    } else {
+        (count - 1) / 2 * count
+    }
+}
