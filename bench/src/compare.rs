@@ -28,6 +28,8 @@ use crate::statistics::Quartiles;
 const FIGURE_PART: f64 = 0.8;
 /// What of the target the lower quartile has to reach.
 const LOWER_PART: f64 = 0.9;
+/// Rounds of each line, if nothing else is said; less are no result to keep.
+const ROUNDS: u32 = 15;
 /// How long a round may take.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Rounds of each line
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Where all rounds go [default: bench/results for the whole table, else the target folder]
     #[arg(long, value_name = "FILE")]
@@ -85,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.against.is_some() && peers.is_none() {
         println!("no libdpdk here: ours runs alone; install it with `{INSTALL}`");
     }
-    let is_whole = lines.len() == LINES.len() && peers.is_some();
+    let is_whole = lines.len() == LINES.len() && peers.is_some() && args.rounds >= ROUNDS;
     let out = args.out.clone().unwrap_or_else(|| {
         let name = format!("{}-{}.jsonl", machine.date(), machine.commit);
         if is_whole {
