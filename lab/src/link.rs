@@ -373,7 +373,10 @@ impl Host {
             ("generic-receive-offload", ETHTOOL_GGRO, wanted.gro),
         ];
         for (name, read, on) in switches {
-            self.ethtool(iface, name, read + 1, u32::from(on))?;
+            // Some interfaces have what is off and can only be off.
+            if self.ethtool(iface, name, read, 0)? != u32::from(on) {
+                self.ethtool(iface, name, read + 1, u32::from(on))?;
+            }
         }
         let name = "vlan-offload";
         let others = self.ethtool(iface, name, ETHTOOL_GFLAGS, 0)?;
@@ -381,6 +384,9 @@ impl Host {
         let flags = others & !(ETH_FLAG_TXVLAN | ETH_FLAG_RXVLAN)
             | flag(wanted.tx_vlan, ETH_FLAG_TXVLAN)
             | flag(wanted.rx_vlan, ETH_FLAG_RXVLAN);
+        if flags == others {
+            return Ok(());
+        }
         self.ethtool(iface, name, ETHTOOL_GFLAGS + 1, flags)
             .map(drop)
     }

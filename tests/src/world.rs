@@ -1,6 +1,7 @@
 //! Two hosts and a middle.
 
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use lab::{Host, Offloads, Ping, Transfer, TransferReport, Watch};
@@ -80,6 +81,50 @@ impl World {
         };
         build().unwrap_or_else(|error| panic!("{error}"));
         world
+    }
+
+    /// Builds the three hosts without cables: the `eth0` of west and east are to be TAPs, which [`taps`](Self::taps) names, and
+    /// which are there once the first primary is. Then [`dress`](Self::dress) them.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses; call it inside `lab::isolated!`.
+    pub fn bare() -> Self {
+        let host = |name| Host::new(name).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            west: host("west"),
+            middle: host("middle"),
+            east: host("east"),
+        }
+    }
+
+    /// What stands behind `--vdev` of ports that are the wires of west and east.
+    pub fn taps(&self) -> [String; 2] {
+        [(0, &self.west), (1, &self.east)].map(|(number, host)| {
+            let (pid, namespace) = (std::process::id(), host.namespace().as_raw_fd());
+            format!("net_tap{number},iface=eth0,netns=/proc/{pid}/fd/{namespace}")
+        })
+    }
+
+    /// Gives west and east of a [`bare`](Self::bare) world their addresses.
+    ///
+    /// # Panics
+    ///
+    /// If they have no interfaces yet.
+    pub fn dress(&self, mtu: u32, offloads: Offloads) {
+        let dress = |host: &Host, number: u32| {
+            host.mtu("eth0", mtu)?;
+            // A TAP has all of them but one that it can never have.
+            if offloads != Offloads::ON {
+                host.offloads("eth0", offloads)?;
+            }
+            host.address("eth0", &format!("10.0.0.{number}/24"))?;
+            host.address("eth0", &format!("fd00::{number}/64"))?;
+            host.up("eth0")
+        };
+        for (host, number) in [(&self.west, 1), (&self.east, 2)] {
+            dress(host, number).unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 
     /// Makes each host write down the other's Ethernet address, so that nobody asks for it and every

@@ -386,6 +386,21 @@ pub struct QueueContext {
     pub owner: Owner,
 }
 
+/// Whether the buffers of a pool take `needed` bytes behind their headroom.
+pub(crate) fn check_room(pool: Pool, driver: &'static str, needed: usize) -> Result<(), Error> {
+    let room = usize::from(pool.data_room()).saturating_sub(usize::from(mbuf::HEADROOM));
+    if room >= needed {
+        return Ok(());
+    }
+    Err(Error::PoolTooSmall {
+        pool: pool.name().to_string(),
+        room,
+        driver,
+        needed,
+        data_room: (needed + usize::from(mbuf::HEADROOM)).next_multiple_of(64),
+    })
+}
+
 /// The receiving half of a queue. It stays on the thread that polls it.
 pub trait RxQueue {
     /// Adds up to `burst.room()` packets to `burst` and returns how many. Never blocks.

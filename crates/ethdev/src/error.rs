@@ -339,6 +339,16 @@ pub enum Error {
         /// Those that exist.
         known: String,
     },
+    /// The interface that is to be made is there, and cannot be had.
+    #[error("--vdev={device}: interface {interface:?} {reason}")]
+    InterfaceTaken {
+        /// The port.
+        device: String,
+        /// The interface.
+        interface: String,
+        /// What it is, and what to do about it.
+        reason: String,
+    },
     /// A privilege is missing.
     #[error(
         "{device}: {what} needs {capability}; run the primary as root, with `setcap {capability_flag}+ep`, or in a user namespace"

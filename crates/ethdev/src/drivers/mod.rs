@@ -3,6 +3,7 @@
 //! | driver         | a port is                                   | queues                | privileges            |
 //! |----------------|---------------------------------------------|-----------------------|-----------------------|
 //! | `net_af_packet`| a kernel interface, by packet sockets       | `qpairs`              | primary: CAP_NET_RAW  |
+//! | `net_tap`      | a new kernel interface, whose wire it is    | `qpairs`              | primary: CAP_NET_ADMIN|
 //! | `net_pcap`     | capture files, read and written             | a file each           | none                  |
 //! | `net_ring`     | rings in shared memory, to itself or a peer | 64                    | none                  |
 //! | `net_null`     | packets from nothing, and to nowhere        | 64                    | none                  |
@@ -10,15 +11,19 @@
 use crate::driver::Driver;
 
 pub mod af_packet;
+mod netdev;
 pub mod null;
 pub mod pcap;
 pub mod ring;
+pub mod tap;
+mod vnet;
 
 /// Every driver, in the order in which `--help` lists them.
 ///
 /// A new driver is a folder beside the others and a line here.
 pub static DRIVERS: &[&dyn Driver] = &[
     &af_packet::AfPacket,
+    &tap::Tap,
     &pcap::Pcap,
     &ring::RingPort,
     &null::Null,

@@ -105,19 +105,7 @@ impl Device for NullDevice {
         _descriptors: u32,
         pool: Pool,
     ) -> Result<(), Error> {
-        let room = usize::from(pool.data_room()).saturating_sub(usize::from(mbuf::HEADROOM));
-        let needed = usize::from(self.size);
-        if room < needed {
-            let data_room = (needed + usize::from(mbuf::HEADROOM)).next_multiple_of(64);
-            return Err(Error::PoolTooSmall {
-                pool: pool.name().to_string(),
-                room,
-                driver: Null.name(),
-                needed,
-                data_room,
-            });
-        }
-        Ok(())
+        driver::check_room(pool, Null.name(), self.size.into())
     }
 
     fn tx_queue_setup(&mut self, _queue: QueueId, _descriptors: u32) -> Result<(), Error> {

@@ -34,7 +34,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use eal::queue::QueueRecord;
 
-use super::sys::{Geometry, Mapping, VNET_HEADER_LEN};
+use super::sys::{Geometry, Mapping};
+use crate::drivers::vnet::VNET_HEADER_LEN;
 
 /// Milliseconds until a block that was begun is handed over. Sleepers are woken by that, and a reader that is away for longer than
 /// this time times the number of blocks loses packets, however few come. So it is the shortest where packets wait for it, and

@@ -23,13 +23,12 @@ mod rx;
 #[allow(unsafe_code, reason = "system calls and the ring they share")]
 mod sys;
 mod tx;
-mod vnet;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use eal::ports::QUEUES_MAX;
-use mbuf::{HEADROOM, Pool};
+use mbuf::Pool;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -41,8 +40,9 @@ use crate::args::{DevArgs, Key, PortConfig, did_you_mean, list};
 use crate::capabilities::Capabilities;
 use crate::driver::{
     Attach, Device, DeviceInfo, Direction, Driver, Handed, Legacy, Link, Probe, QueueContext,
-    QueueId, RxQueue, TxQueue,
+    QueueId, RxQueue, TxQueue, check_room,
 };
+use crate::drivers::netdev;
 use crate::error::Error;
 use crate::interfaces::interfaces;
 use crate::mac::MacAddress;
@@ -147,12 +147,10 @@ impl AfPacket {
         name_to_index(&control, &options.interface)
             .map_err(|_| no_interface(&device, &options.interface))?;
         let (mac, ethernet) =
-            sys::interface_mac(control.as_fd(), &options.interface).map_err(|source| {
-                Error::Kernel {
-                    device: device.clone(),
-                    what: format!("read the address of {}", options.interface),
-                    source,
-                }
+            netdev::mac(control.as_fd(), &options.interface).map_err(|source| Error::Kernel {
+                device: device.clone(),
+                what: format!("read the address of {}", options.interface),
+                source,
             })?;
         if !ethernet {
             return Err(args.bad_value(
@@ -243,7 +241,7 @@ impl Port {
 
     /// `IFF_UP` and the like; nothing of an interface that is gone.
     fn interface_flags(&self) -> i32 {
-        sys::interface_flags(self.control.as_fd(), &self.options.interface).unwrap_or(0)
+        netdev::flags(self.control.as_fd(), &self.options.interface).unwrap_or(0)
     }
 
     fn open_rx(&self) -> Result<OwnedFd, Error> {
@@ -384,10 +382,10 @@ impl Port {
 
 impl Device for Port {
     fn info(&self) -> DeviceInfo {
-        let mtu = sys::interface_mtu(self.control.as_fd(), &self.options.interface);
+        let mtu = netdev::mtu(self.control.as_fd(), &self.options.interface);
         DeviceInfo {
             interface: Some(self.options.interface.clone()),
-            mac: sys::interface_mac(self.control.as_fd(), &self.options.interface)
+            mac: netdev::mac(self.control.as_fd(), &self.options.interface)
                 .map_or(self.mac, |(mac, _)| mac),
             mtu: mtu.map_or(self.mtu, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
             max_rx_queues: self.options.queue_pairs.unwrap_or(queues_max()),
@@ -418,16 +416,7 @@ impl Device for Port {
         _descriptors: u32,
         pool: Pool,
     ) -> Result<(), Error> {
-        let room = usize::from(pool.data_room()).saturating_sub(usize::from(HEADROOM));
-        if room < FIRST_SEGMENT_MIN {
-            return Err(Error::PoolTooSmall {
-                pool: pool.name().to_string(),
-                room,
-                driver: NAME,
-                needed: FIRST_SEGMENT_MIN,
-                data_room: (FIRST_SEGMENT_MIN + usize::from(HEADROOM)).next_multiple_of(64),
-            });
-        }
+        check_room(pool, NAME, FIRST_SEGMENT_MIN)?;
         if !self.holds(queue, Direction::Rx) {
             let socket = self.open_rx()?;
             self.put(queue, Direction::Rx, socket);
@@ -467,12 +456,12 @@ impl Device for Port {
     }
 
     fn set_mtu(&mut self, mtu: u16) -> Result<(), Error> {
-        sys::set_interface_mtu(self.control.as_fd(), &self.options.interface, mtu)
+        netdev::set_mtu(self.control.as_fd(), &self.options.interface, mtu)
             .map_err(self.kernel("set the MTU of"))
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Error> {
-        sys::set_interface_mac(self.control.as_fd(), &self.options.interface, mac)
+        netdev::set_mac(self.control.as_fd(), &self.options.interface, mac)
             .map_err(self.kernel("set the address of"))?;
         self.mac = mac;
         Ok(())

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use mbuf::{Burst, Lcore, Mbuf, Pool, SEGMENTS_MAX};
 
 use super::blocks::{BlockRing, Packet};
-use super::sys::{self, Geometry, VNET_HEADER_LEN};
-use super::vnet;
+use super::sys::{self, Geometry};
 use crate::driver::{QueueContext, RxQueue};
+use crate::drivers::vnet::{self, VNET_HEADER_LEN};
 use crate::stats::{DropReason, QueueCounters};
 
 /// Octets of the two link addresses, behind which a VLAN tag stands.

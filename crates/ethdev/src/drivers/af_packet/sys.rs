@@ -14,10 +14,8 @@ use std::sync::atomic::AtomicU32;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::mac::MacAddress;
+use crate::drivers::vnet::VNET_HEADER_LEN;
 
-/// Octets of a `virtio_net_hdr` as `PACKET_VNET_HDR` has it: without the count of buffers.
-pub(super) const VNET_HEADER_LEN: usize = 10;
 /// Since Linux 6.2; older kernels ignore the bit.
 const FANOUT_IGNORE_OUTGOING: u32 = 0x4000;
 
@@ -220,78 +218,6 @@ pub(super) fn is_rx_socket(fd: BorrowedFd<'_>) -> bool {
 /// Whether this is a packet socket that wants a `virtio_net_hdr` before each frame.
 pub(super) fn is_tx_socket(fd: BorrowedFd<'_>) -> bool {
     option::<c_int>(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR).is_ok_and(|on| on == 1)
-}
-
-/// `IFF_UP` and the like, or `ENODEV`.
-pub(super) fn interface_flags(fd: BorrowedFd<'_>, name: &str) -> io::Result<c_int> {
-    let request = interface_request(fd, libc::SIOCGIFFLAGS, request(name)?)?;
-    // SAFETY: SIOCGIFFLAGS has filled in the flags, and any bits are a `c_short`.
-    Ok(c_int::from(unsafe { request.ifr_ifru.ifru_flags }))
-}
-
-/// The largest packet of an interface, without the Ethernet header.
-pub(super) fn interface_mtu(fd: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
-    let request = interface_request(fd, libc::SIOCGIFMTU, request(name)?)?;
-    // SAFETY: SIOCGIFMTU has filled in the MTU, and any bits are a `c_int`.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    u32::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
-}
-
-/// Changes it.
-pub(super) fn set_interface_mtu(fd: BorrowedFd<'_>, name: &str, mtu: u16) -> io::Result<()> {
-    let mut request = request(name)?;
-    request.ifr_ifru.ifru_mtu = c_int::from(mtu);
-    interface_request(fd, libc::SIOCSIFMTU, request).map(drop)
-}
-
-/// The address of an interface, and whether it is an Ethernet's.
-pub(super) fn interface_mac(fd: BorrowedFd<'_>, name: &str) -> io::Result<(MacAddress, bool)> {
-    let request = interface_request(fd, libc::SIOCGIFHWADDR, request(name)?)?;
-    // SAFETY: SIOCGIFHWADDR has filled in the address, and any bits are a `sockaddr`.
-    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
-    let mut octets = [0; 6];
-    for (octet, raw) in octets.iter_mut().zip(address.sa_data) {
-        *octet = raw.to_ne_bytes()[0];
-    }
-    let ethernet = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&address.sa_family);
-    Ok((MacAddress(octets), ethernet))
-}
-
-/// Changes it.
-pub(super) fn set_interface_mac(fd: BorrowedFd<'_>, name: &str, mac: MacAddress) -> io::Result<()> {
-    let mut request = request(name)?;
-    let mut address = libc::sockaddr {
-        sa_family: libc::ARPHRD_ETHER,
-        sa_data: [0; 14],
-    };
-    for (raw, octet) in address.sa_data.iter_mut().zip(mac.0) {
-        *raw = libc::c_char::from_ne_bytes([octet]);
-    }
-    request.ifr_ifru.ifru_hwaddr = address;
-    interface_request(fd, libc::SIOCSIFHWADDR, request).map(drop)
-}
-
-/// A request about the interface `name`, all else zero.
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: all zero is an empty name and a zero in every variant of the union: integers and raw pointers.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    if name.is_empty() || name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (raw, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *raw = libc::c_char::from_ne_bytes([byte]);
-    }
-    Ok(request)
-}
-
-fn interface_request(
-    fd: BorrowedFd<'_>,
-    what: libc::Ioctl,
-    mut request: libc::ifreq,
-) -> io::Result<libc::ifreq> {
-    // SAFETY: the requests of this file read and write one `ifreq`, and `request` is one that lives through the call.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), what, &raw mut request) })?;
-    Ok(request)
 }
 
 fn check(result: c_int) -> io::Result<()> {

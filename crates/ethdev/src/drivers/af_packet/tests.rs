@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use eal::queue::QueueRecord;
 use eal::{Counter, Owner, Region, Slot};
 use lab::{FrameSocket, Host};
-use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, PoolConfig};
+use mbuf::{BURST_MAX, Burst, HEADROOM, Lcore, Mbuf, PoolConfig};
 
 use super::*;
 use crate::driver::PortId;

@@ -3,12 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use mbuf::checksum::checksum;
-use mbuf::{BURST_MAX, Burst, Mbuf, MbufRef, OffloadFlags, SEGMENTS_MAX};
+use mbuf::{BURST_MAX, Burst, MbufRef, OffloadFlags, SEGMENTS_MAX};
 
 use super::sys::Messages;
-use super::vnet;
 use crate::driver::TxQueue;
+use crate::drivers::vnet::outgoing;
 use crate::stats::{DropReason, QueueCounters, QueueState};
 
 /// Pieces of frames in one system call: four for each frame of a burst, and enough for the longest chain, with a tag put in.
@@ -17,11 +16,6 @@ const PIECES: usize = if BURST_MAX * 4 > SEGMENTS_MAX + 2 {
 } else {
     SEGMENTS_MAX + 2
 };
-
-/// Where a VLAN tag goes, and the type of a frame without one is: behind both addresses.
-const TAG_AT: usize = 12;
-/// Octets of a VLAN tag.
-const TAG_LEN: u16 = 4;
 
 /// The sending half of a queue.
 #[derive(Debug)]
@@ -71,78 +65,12 @@ impl Refusal {
 
 impl TxQueue for PacketTx {
     fn tx_burst(&mut self, burst: &mut Burst<'_>) -> usize {
-        let taken = self.prepare(burst);
+        let taken = outgoing::prepare(burst, &self.counters);
         self.send_all(burst) + taken
     }
 }
 
-/// What is left to do to a frame, other than what `virtio_net_hdr` can ask of the kernel.
-fn wants_work(flags: OffloadFlags) -> bool {
-    flags.intersects(OffloadFlags::TX_IP_CSUM | OffloadFlags::TX_VLAN_INSERT)
-}
-
-/// Fills in the checksum of the IPv4 header, and takes the flag away. The kernel does that for no socket.
-fn complete_ip(mbuf: &mut Mbuf<'_>) -> Result<(), DropReason> {
-    let (start, len) = ip_header(mbuf.data()).ok_or(DropReason::Checksum)?;
-    if mbuf.is_shared() {
-        *mbuf = mbuf.clone_deep(mbuf.pool()).ok_or(DropReason::NoBuffer)?;
-    }
-    let header = mbuf
-        .data_mut()
-        .and_then(|data| data.get_mut(start..start + len))
-        .ok_or(DropReason::Checksum)?;
-    header[10..12].fill(0);
-    let sum = checksum(header).to_be_bytes();
-    header[10..12].copy_from_slice(&sum);
-    mbuf.set_flags(mbuf.flags().without(OffloadFlags::TX_IP_CSUM));
-    Ok(())
-}
-
-/// Where the IPv4 header starts, behind up to two tags, and its length.
-fn ip_header(frame: &[u8]) -> Option<(usize, usize)> {
-    let mut at = TAG_AT;
-    for _ in 0..=2 {
-        match *frame.get(at..)?.first_chunk::<2>()? {
-            [0x08, 0x00] => {
-                let start = at + 2;
-                let first = *frame.get(start)?;
-                let len = usize::from(first & 15) * 4;
-                let whole = frame.len() >= start + len;
-                return (first >> 4 == 4 && len >= 20 && whole).then_some((start, len));
-            }
-            [0x81, 0x00] | [0x88, 0xa8] => at += usize::from(TAG_LEN),
-            _ => return None,
-        }
-    }
-    None
-}
-
 impl PacketTx {
-    /// Does what the kernel cannot be asked for, and takes the frames with which that fails out: how many those were.
-    fn prepare(&self, burst: &mut Burst<'_>) -> usize {
-        if !burst.iter().any(|mbuf| wants_work(mbuf.flags())) {
-            return 0;
-        }
-        let before = burst.len();
-        let mut ready = Burst::new(burst.lcore());
-        for mut mbuf in burst.drain() {
-            let flags = mbuf.flags();
-            let mut outcome = Ok(());
-            if flags.contains(OffloadFlags::TX_IP_CSUM) {
-                outcome = complete_ip(&mut mbuf);
-            }
-            if flags.contains(OffloadFlags::TX_VLAN_INSERT) && mbuf.len() < TAG_AT {
-                outcome = Err(DropReason::Malformed);
-            }
-            match outcome {
-                Ok(()) => drop(ready.push(mbuf)),
-                Err(reason) => self.counters.dropped_taken(reason, &mbuf),
-            }
-        }
-        burst.append(&mut ready);
-        before - burst.len()
-    }
-
     fn send_all(&mut self, burst: &mut Burst<'_>) -> usize {
         let mut taken = 0;
         while !burst.is_empty() {
@@ -163,27 +91,12 @@ impl PacketTx {
         // Held before they are pointed into: what is sent from lies in them until the call is over.
         let frames: [Option<MbufRef<'_, '_>>; BURST_MAX] =
             std::array::from_fn(|number| burst.get(number));
-        let tags = frames.each_ref().map(|mbuf| {
-            let [high, low] = mbuf
-                .as_ref()
-                .map_or(0, |mbuf| mbuf.vlan_tci())
-                .to_be_bytes();
-            [0x81, 0, high, low]
-        });
+        let tags = frames.each_ref().map(|mbuf| outgoing::tag(mbuf.as_deref()));
         let mut filling = self.messages.fill();
         for (mbuf, tag) in frames.iter().zip(&tags) {
             let Some(mbuf) = mbuf else { break };
-            let split = mbuf.data().split_at_checked(TAG_AT);
-            let pushed = match split {
-                Some((addresses, rest)) if mbuf.flags().contains(OffloadFlags::TX_VLAN_INSERT) => {
-                    let front = [addresses, tag, rest].into_iter();
-                    filling.push(
-                        vnet::header(mbuf, TAG_LEN),
-                        front.chain(mbuf.segments().skip(1)),
-                    )
-                }
-                _ => filling.push(vnet::header(mbuf, 0), mbuf.segments()),
-            };
+            let (header, pieces) = outgoing::pieces(mbuf, tag);
+            let pushed = filling.push(header, pieces);
             if !pushed {
                 break;
             }
@@ -229,26 +142,6 @@ impl PacketTx {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn header_of_ipv4_is_found_behind_tags_and_nowhere_else() {
-        let frame = |types: &[u8], first: u8, len: usize| {
-            let mut frame = vec![2; TAG_AT];
-            frame.extend_from_slice(types);
-            frame.push(first);
-            frame.resize(TAG_AT + types.len() + len, 0);
-            frame
-        };
-        let plain = [8, 0];
-        let twice = [0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 8, 0];
-        assert_eq!(ip_header(&frame(&plain, 0x45, 20)), Some((14, 20)));
-        assert_eq!(ip_header(&frame(&twice, 0x46, 24)), Some((22, 24)));
-        assert_eq!(ip_header(&frame(&plain, 0x46, 23)), None, "cut");
-        assert_eq!(ip_header(&frame(&plain, 0x44, 20)), None, "too short");
-        assert_eq!(ip_header(&frame(&plain, 0x65, 40)), None, "version 6");
-        assert_eq!(ip_header(&frame(&[0x86, 0xdd], 0x45, 40)), None);
-        assert_eq!(ip_header(&[0; 13]), None);
-    }
 
     #[test]
     fn refusals_are_told_apart() {

@@ -1,16 +1,20 @@
-//! `virtio_net_hdr`: what a frame still needs done to it, before it may go on a wire.
+//! `virtio_net_hdr`: what a frame still needs done to it, before it may go on a wire. For all drivers whose frames carry one.
 //!
 //! ```text
 //! octet | 0 flags | 1 kind | 2 header length | 4 segment size | 6 checksum start | 8 checksum offset |
 //! ```
 //!
-//! Numbers are in the machine's order: `PACKET_VNET_HDR` means the old form of the header. A frame that another host of
-//! this machine sent comes with its checksum open and larger than the MTU; forwarded with the same header it goes on so,
-//! and whoever needs it complete (a wire, a tap, a stack) completes it.
+//! Numbers are in the machine's order: `PACKET_VNET_HDR` and a TAP mean the old form of the header unless told otherwise. A frame
+//! that another host of this machine sent comes with its checksum open and larger than the MTU; forwarded with the same header it
+//! goes on so, and whoever needs it complete (a wire, a stack) completes it. What the header has no words for is done in
+//! software: [`outgoing`].
+
+pub(super) mod outgoing;
 
 use mbuf::{Mbuf, OffloadFlags, TxOffload};
 
-use super::sys::VNET_HEADER_LEN;
+/// Octets of a `virtio_net_hdr` in its short form: without the count of buffers.
+pub(super) const VNET_HEADER_LEN: usize = 10;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`
 const NEEDS_CHECKSUM: u8 = 1;
