@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use crate::args::EalArgs;
+use crate::barrier;
 use crate::control::{Bell, Control, Deaths, Handed, Thread};
 use crate::core::{LcoreId, LcoreMap, available_cpus};
 use crate::error::Error;
@@ -74,6 +75,11 @@ impl Eal {
         let main = args.main_lcore.or(map.first()).unwrap_or(LcoreId(0));
         let lcores = Lcores::new(map, main)?;
         info!("{described}");
+        if let Err(error) = barrier::register() {
+            info!(
+                "the kernel registers no memory barriers for this process ({error}); sending to other processes costs a little more"
+            );
+        }
         let (region, joined) = join(&args)?;
         let region: &'static Region = Box::leak(Box::new(region));
         let bell = Arc::new(Bell::default());

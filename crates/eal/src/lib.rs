@@ -11,13 +11,16 @@
 //! | [`counters`] | counters: one writer, many readers |
 //! | [`text`] | short texts in shared memory |
 //! | [`zone`] | named pieces of the region; `Shared`, the one door to shared bytes |
+//! | [`barrier`] | between publishing and looking who sleeps |
 //! | [`process`] | roles, slots, owners, who is alive |
 //! | [`holder`] | the tag of an mbuf |
 //! | [`ports`], [`queue`] | what the group knows of a port and of a queue |
 //! | [`layout`] | version and hash of all that |
 //! | [`directory`] | where the processes of a group find each other |
 //! | [`hugepage`] | which pages the region gets |
+//! | [`doorbell`] | what wakes the thread of a slot |
 //! | [`region`] | the region itself: create, attach, reserve, look up |
+//! | [`sleep`] | how a thread sleeps and misses nothing |
 //! | [`args`] | the command line: DPDK's EAL arguments |
 //! | [`core`] | lcores, and the cpus they run on |
 //! | [`launch`] | a function on each lcore |
@@ -28,10 +31,12 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod barrier;
 pub mod control;
 pub mod core;
 pub mod counters;
 pub mod directory;
+pub mod doorbell;
 pub mod eal;
 pub mod error;
 pub mod holder;
@@ -48,6 +53,7 @@ pub mod queue;
     reason = "maps the shared region and vouches for what lies in it"
 )]
 pub mod region;
+pub mod sleep;
 pub mod sync;
 #[allow(unsafe_code, reason = "every system call of the crate")]
 mod sys;
@@ -60,6 +66,7 @@ pub use args::{ArgsError, EalArgs, HugeChoice, LogLevel, nearest};
 pub use control::Deaths;
 pub use counters::Counter;
 pub use directory::Directory;
+pub use doorbell::Doorbell;
 pub use eal::Eal;
 pub use error::Error;
 pub use holder::{Holder, HolderKind};

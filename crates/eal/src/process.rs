@@ -27,6 +27,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::counters::Counter;
+use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, mutated};
@@ -327,6 +328,12 @@ impl SlotRecord {
         self.core.load(Ordering::Relaxed).checked_sub(1)
     }
 
+    /// Stands for the slot's doorbell in the crash model.
+    #[cfg(forebay_model)]
+    pub fn bell(&self) -> &AtomicU32 {
+        &self.spare[0]
+    }
+
     /// Says which core the thread is pinned to. For the owner of the slot.
     pub fn set_core(&self, core: u32) {
         self.core.store(core.wrapping_add(1), Ordering::Relaxed);
@@ -497,6 +504,15 @@ impl Slot {
     #[inline]
     pub fn region(&self) -> &'static Region {
         self.region
+    }
+
+    /// What wakes its thread, emptied of what was meant for the last occupant.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when it is missing or not ours to open.
+    pub fn doorbell(&self) -> Result<Doorbell, Error> {
+        Doorbell::of(self.region, self.id)
     }
 
     /// Its record in the process table.

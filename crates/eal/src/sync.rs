@@ -19,11 +19,35 @@ pub use core::sync::atomic::{Ordering, fence};
 #[cfg(forebay_model)]
 pub use model::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, mutated, pause, visible};
 
-/// Whether the crash model runs this mistake: so that it can show that it would see it. Never in a normal build.
-#[cfg(not(forebay_model))]
+/// Whether a model makes this mistake: so that it can show that it would see it. Never in a normal build.
+#[cfg(not(any(loom, forebay_model)))]
 #[inline(always)]
 pub const fn mutated(_mistake: &str) -> bool {
     false
+}
+
+#[cfg(loom)]
+pub use mistake::{make_mistake, mutated};
+
+/// The mistake that models for loom make.
+#[cfg(loom)]
+mod mistake {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// All threads of a model run on the thread that runs the model.
+        static MISTAKE: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Makes this mistake from now on, on this thread, or none.
+    pub fn make_mistake(mistake: Option<&'static str>) {
+        MISTAKE.set(mistake);
+    }
+
+    /// Whether it is made.
+    pub fn mutated(mistake: &str) -> bool {
+        MISTAKE.get() == Some(mistake)
+    }
 }
 
 /// Waits a little for what other processes do.

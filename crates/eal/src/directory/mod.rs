@@ -27,6 +27,7 @@ mod record;
 use base::{bases, enter, make, may_write, open_up};
 pub(crate) use record::Record;
 
+use crate::doorbell;
 use crate::error::Error;
 use crate::hugepage;
 use crate::layout::Hash;
@@ -63,6 +64,15 @@ pub struct Directory {
     exposed: bool,
     /// The Unix group that may join, where that is for us to say.
     group: Option<u32>,
+}
+
+/// Which doorbells to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doorbells {
+    /// All anew: those of a new region.
+    New,
+    /// Those that are not there: others live, and have them open.
+    Missing,
 }
 
 /// Checks the name of a group.
@@ -220,6 +230,34 @@ impl Directory {
     /// What wakes a slot.
     pub fn doorbell_path(&self, slot: SlotId) -> PathBuf {
         self.path.join(format!("{DOORBELL}{slot}"))
+    }
+
+    /// Makes the doorbells of all slots. For the holder of byte 0. One that cannot be made costs its slot's thread up to 100 ms a sleep
+    /// and is told.
+    pub(crate) fn make_doorbells(&self, which: Doorbells) {
+        for slot in SlotId::all() {
+            let path = self.doorbell_path(slot);
+            if which == Doorbells::New {
+                // What is left in an old one, and whose it is, is not ours to know.
+                let _ = std::fs::remove_file(&path);
+            }
+            let made = doorbell::make(&path).map_err(|source| Error::Io {
+                what: "make",
+                path: path.clone(),
+                source,
+            });
+            let shared = made.and_then(|made| {
+                // A new one is its owner's alone, which is right where there is no Unix group.
+                if self.group.is_some() || !made {
+                    self.share(&path, 0o060)
+                } else {
+                    Ok(())
+                }
+            });
+            if let Err(error) = shared {
+                tracing::warn!("{error}; whoever sleeps on it sees new packets up to 100 ms late");
+            }
+        }
     }
 
     /// Gives a file in it to its owner, and to the group's Unix group (if there is one) with the bits `group_bits`, such as `0o060`.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::{Access, Files, Observer, Region, attach, create};
 use crate::args::HugeChoice;
-use crate::directory::Directory;
+use crate::directory::{Directory, Doorbells};
 use crate::error::{Error, Living};
 use crate::keeper;
 use crate::lock::Lock;
@@ -213,7 +213,10 @@ impl Region {
             let parts = directory
                 .open_up(&lock)
                 .and_then(|()| directory.remove_region())
-                .and_then(|()| create::build(directory, config));
+                .and_then(|()| {
+                    directory.make_doorbells(Doorbells::New);
+                    create::build(directory, config)
+                });
             let parts = parts.inspect_err(|_| {
                 // The error that is told is the first one.
                 let _ = directory.remove();
@@ -227,6 +230,7 @@ impl Region {
         }
         let adopted = if lock.try_join()? {
             directory.open_up(&lock)?;
+            directory.make_doorbells(Doorbells::Missing);
             attach::open(directory, lock, Access::Primary)?
         } else {
             None
@@ -285,6 +289,7 @@ impl Region {
         if *slots == 0 && self.access != Access::Observer {
             // Before the lock is let go: from then on another may be the primary. A word of this process, for its threads.
             self.left.store(true, Ordering::Release);
+            self.doorbells.close();
             files.lock.let_go();
         }
         removed

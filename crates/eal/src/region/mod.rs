@@ -44,12 +44,13 @@ pub use observer::Observer;
 pub use table::ZONES_MAX;
 
 use crate::directory::{Directory, Record};
+use crate::doorbell::Doorbells;
 use crate::error::Error;
 use crate::hugepage::{self, Backing};
 use crate::layout::PAGE;
 use crate::lock::{Lock, Places};
 use crate::ports::PortRecord;
-use crate::process::{Owner, ProcType, SLOTS_MAX, SlotRecord, SlotState};
+use crate::process::{Owner, ProcType, SLOTS_MAX, SlotId, SlotRecord, SlotSet, SlotState};
 use crate::sync::{AtomicU16, AtomicU64, Ordering};
 use crate::zone::{Zone, ZoneKind, ZoneName};
 
@@ -74,6 +75,8 @@ pub struct Region {
     reserving: Mutex<()>,
     /// Set when this process has left the group, and only looks from then on.
     left: AtomicBool,
+    /// Those that this process rings.
+    doorbells: Doorbells,
     /// None: private memory.
     files: Option<Files>,
 }
@@ -177,6 +180,7 @@ impl Region {
             sweeping: Mutex::new(()),
             reserving: Mutex::new(()),
             left: AtomicBool::new(false),
+            doorbells: Doorbells::new(),
             files,
         })
     }
@@ -452,6 +456,18 @@ impl Region {
             primary_name: header.primary_name.get(),
             primary_owner: Owner::from_bits(header.primary_owner.load(Ordering::Relaxed)),
         }
+    }
+
+    pub(crate) fn doorbells(&self) -> &Doorbells {
+        &self.doorbells
+    }
+
+    /// The slots of this process.
+    pub fn own_slots(&self) -> SlotSet {
+        let mine = *self.mine.lock().unwrap_or_else(PoisonError::into_inner);
+        SlotId::all()
+            .filter(|slot| mine & (1 << slot.get()) != 0)
+            .collect()
     }
 
     /// Whether this process may write the data part: not if it is a tool that only looks.

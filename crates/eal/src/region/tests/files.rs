@@ -304,6 +304,7 @@ fn primary_that_cannot_remove_its_group_lets_a_successor_in() {
     let lab = Lab::new();
     let primary = lab.primary();
     let trap = lab.directory().doorbell_path(SlotId::new(5).unwrap());
+    std::fs::remove_file(&trap).unwrap();
     std::fs::create_dir(&trap).unwrap();
     assert!(matches!(primary.leave(), Err(Error::Io { .. })));
     assert!(!primary.is_primary());
@@ -382,7 +383,7 @@ fn clean_removes_what_the_dead_left() {
     let lab = Lab::new();
     drop(lab.primary());
     let directory = lab.directory();
-    std::fs::write(directory.doorbell_path(SlotId::new(3).unwrap()), "").unwrap();
+    std::fs::write(directory.path().join("doorbell.old"), "").unwrap();
     std::fs::write(directory.socket_path(), "").unwrap();
     std::fs::write(directory.path().join("control.sock.new"), "").unwrap();
     assert_eq!(region_files(&lab), 2);
