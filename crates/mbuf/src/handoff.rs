@@ -34,6 +34,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use eal::holder::{Holder, HolderKind};
 use eal::process::BufferCounters;
+use eal::sleep::{Found, Source};
 use ring::{Consumer, Dequeued, Enqueued, Producer};
 
 use crate::burst::Burst;
@@ -289,6 +290,20 @@ impl<'r> MbufConsumer<'r> {
     #[cfg(all(test, not(loom)))]
     pub(crate) fn ring(&mut self) -> &mut Consumer<'r> {
         &mut self.ring
+    }
+}
+
+impl Source for MbufConsumer<'_> {
+    fn sleep_begin(&mut self) {
+        self.ring.sleep_begin();
+    }
+
+    fn look(&mut self) -> Found {
+        self.ring.look()
+    }
+
+    fn sleep_end(&mut self) {
+        self.ring.sleep_end();
     }
 }
 

@@ -7,7 +7,8 @@
 //! 4. magazines of the dead: what is listed is free, then the magazine is
 //! 5. note      what is listed in any ring is not in a dead one's hands
 //! 6. scan      what carries a dead one's tag and was not noted is free
-//! 7. free      slots -> FREE
+//! 7. wake      consumers of rings that are not empty: who published and died may not have rung
+//! 8. free      slots -> FREE
 //! ```
 //!
 //! | word               | written by                                                        |
@@ -64,15 +65,18 @@ pub enum Phase {
     Note,
     /// Free what the dead had in hand.
     Scan,
+    /// Wake who may sleep over what the dead published.
+    Wake,
 }
 
 /// The phases in the order that is right.
-pub const PHASES: [Phase; 5] = [
+pub const PHASES: [Phase; 6] = [
     Phase::Queues,
     Phase::Lanes,
     Phase::Magazines,
     Phase::Note,
     Phase::Scan,
+    Phase::Wake,
 ];
 
 /// What a sweep gave back, by the place where it was found.
@@ -257,6 +261,7 @@ impl Sweep<'_> {
             Phase::Magazines => self.magazines(),
             Phase::Note => self.note(),
             Phase::Scan => self.scan(),
+            Phase::Wake => self.wake(),
         }
     }
 
@@ -389,6 +394,20 @@ impl Sweep<'_> {
                 }
             }
             lcore.give_back(&noted.pool, &batch);
+        }
+    }
+}
+
+impl Sweep<'_> {
+    /// Rings for every ring that is not empty, whether its consumer says that it sleeps or not: whose lane of it is a dead one's
+    /// need not be looked at, since a ring too many wakes somebody for nothing, and one too few leaves him asleep.
+    fn wake(&self) {
+        for (ring, _) in &self.rings {
+            if ring.len() > 0
+                && let Some(slot) = ring.consumer_owner().slot()
+            {
+                self.region.ring_doorbell(slot);
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Who holds an end of a ring: one word an end, claimed by compare-and-swap.
 //!
 //! ```text
-//! bits   63       34    33       32    31            8 7          0
-//!       | must be 0 | passing | open |  generation    | slot + 1   |   all 0: nobody
-//!                                     \________ Owner ____________/
+//! bits   63       35     34        33       32    31            8 7          0
+//!       | must be 0 | sleeping | passing | open |  generation    | slot + 1   |   all 0: nobody
+//!                                                \________ Owner ____________/
 //! ```
 //!
 //! | word                | changed by                                                     |
@@ -14,12 +14,17 @@
 //! The consumer's word also says whether the ring is open: it opens in the same step in
 //! which it gets an owner, and closes in the same step in which it loses him. Whoever only
 //! empties it after a dead consumer says that it is *passing*, and a newcomer waits for it.
+//! A consumer that is about to sleep says *sleeping*, and takes it back when it wakes up: he alone, since a producer
+//! that took it back and died before it rang would silence all others. Producers look at the word after they have
+//! published, and ring the doorbell of the slot that it names.
 //!
 //! **If a process dies:** its word stays and names it, generation included. Whoever wants
 //! the end proves the death and replaces that very word; of two only one succeeds.
 
 use crate::sync::{AtomicU64, Ordering, acquire, release};
-use eal::Owner;
+use eal::barrier::Light;
+use eal::sync::mutated;
+use eal::{Owner, SlotId};
 
 /// Tries at a word that changes under our hands. Each is a rival who won, so a few are plenty.
 const CLAIM_TRIES: usize = 64;
@@ -29,6 +34,12 @@ const OPEN: u64 = 1 << 32;
 
 /// Set in the consumer's word by who has the end for a moment only.
 const PASSING: u64 = 1 << 33;
+
+/// Set in the consumer's word by its owner while he sleeps, or is about to.
+const SLEEPING: u64 = 1 << 34;
+
+/// A mistake that the models make, to show that they would see it.
+pub(crate) const PRODUCER_CLEARS: &str = "a producer takes back that the consumer sleeps";
 
 /// What an end is claimed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +95,43 @@ impl<'r> Claim<'r> {
     pub(crate) fn owner(&self) -> Owner {
         owner_in(self.held)
     }
+
+    /// Says whether the owner sleeps. From `eal::sleep` alone, which has the barrier.
+    pub(crate) fn set_sleeping(&mut self, sleeps: bool) {
+        let told = if sleeps {
+            self.held | SLEEPING
+        } else {
+            self.held & !SLEEPING
+        };
+        // Relaxed: the barrier orders it. Only from our own word: somebody who took us for dead may have the end.
+        let was_ours =
+            self.word
+                .compare_exchange(self.held, told, Ordering::Relaxed, Ordering::Relaxed);
+        if was_ours.is_ok() || mutated(PRODUCER_CLEARS) {
+            self.held = told;
+        }
+    }
+}
+
+/// Whom to wake after something was published: the owner of the consumer's `word`, if he sleeps.
+#[inline]
+pub(crate) fn sleeper(word: &AtomicU64, barrier: Light) -> Option<SlotId> {
+    barrier.pass();
+    // Relaxed: the barrier orders it.
+    let seen = word.load(Ordering::Relaxed);
+    if seen & SLEEPING == 0 {
+        return None;
+    }
+    named(word, seen)
+}
+
+#[cold]
+fn named(word: &AtomicU64, seen: u64) -> Option<SlotId> {
+    if mutated(PRODUCER_CLEARS) {
+        let awake = seen & !SLEEPING;
+        let _ = word.compare_exchange(seen, awake, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    owner_in(seen).slot()
 }
 
 impl Drop for Claim<'_> {

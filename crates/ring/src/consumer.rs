@@ -6,6 +6,7 @@ use crate::gauge::Gauge;
 use crate::spsc::{self, saturated};
 use crate::sync::{AtomicU64, Ordering};
 use eal::Owner;
+use eal::sleep::{Found, Source};
 
 /// What a dequeue did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +59,12 @@ impl<'r> Consumer<'r> {
     #[inline]
     pub fn owner(&self) -> Owner {
         self.claim.owner()
+    }
+
+    /// Says that this thread is about to sleep, or is awake: as long as it sleeps, producers ring the doorbell of its slot after
+    /// they have published. In the hands of [`eal::sleep::sleep`], which has the barrier and the second look.
+    pub fn set_sleeping(&mut self, sleeps: bool) {
+        self.claim.set_sleeping(sleeps);
     }
 
     /// Shows the next items, as many as `out` has room for, and leaves them in the ring. They
@@ -171,5 +178,23 @@ impl<'r> Consumer<'r> {
     /// [`Ring::watermark_hits`](crate::Ring::watermark_hits); `None` stops counting.
     pub fn set_watermark(&mut self, items: Option<usize>) {
         self.gauge.set_watermark(items.map(|items| items as u64));
+    }
+}
+
+impl Source for Consumer<'_> {
+    fn sleep_begin(&mut self) {
+        self.set_sleeping(true);
+    }
+
+    fn look(&mut self) -> Found {
+        if self.len() > 0 {
+            Found::InRing
+        } else {
+            Found::Nothing
+        }
+    }
+
+    fn sleep_end(&mut self) {
+        self.set_sleeping(false);
     }
 }

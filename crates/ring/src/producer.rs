@@ -1,10 +1,11 @@
 //! The producing end of a ring, whatever its kind.
 
-use crate::claim::{Claim, is_open};
+use crate::claim::{Claim, is_open, sleeper};
 use crate::error::Full;
 use crate::fanin;
 use crate::sync::{AtomicU64, Ordering};
-use eal::{Counter, Owner};
+use eal::barrier::Light;
+use eal::{Counter, Owner, Region};
 
 /// What an enqueue did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +26,10 @@ pub struct Producer<'r> {
     /// The consumer's word, which says whether the ring is open.
     consumer: &'r AtomicU64,
     drops: &'r Counter,
+    /// Has the doorbells.
+    region: &'r Region,
+    /// Between publishing and the look whether the consumer sleeps.
+    barrier: Light,
     /// Says what the items are.
     mbufs: &'r AtomicU64,
     /// Dropped last, when all that was enqueued is published.
@@ -36,6 +41,7 @@ impl<'r> Producer<'r> {
         lane: fanin::Producer<'r>,
         consumer: &'r AtomicU64,
         drops: &'r Counter,
+        region: &'r Region,
         mbufs: &'r AtomicU64,
         claim: Claim<'r>,
     ) -> Self {
@@ -43,6 +49,8 @@ impl<'r> Producer<'r> {
             lane,
             consumer,
             drops,
+            region,
+            barrier: Light::of_process(),
             mbufs,
             claim,
         }
@@ -69,6 +77,7 @@ impl<'r> Producer<'r> {
     #[inline]
     pub fn enqueue(&mut self, item: u32) -> Result<(), Full> {
         if !self.is_closed() && self.lane.enqueue(item) {
+            self.wake();
             Ok(())
         } else {
             Err(Full)
@@ -97,9 +106,20 @@ impl<'r> Producer<'r> {
 
     #[inline]
     fn enqueued(&self, count: u32) -> Enqueued {
+        if count > 0 {
+            self.wake();
+        }
         Enqueued {
             count: count as usize,
             free: self.lane.known_free() as usize,
+        }
+    }
+
+    /// After publishing: rings if the consumer sleeps. Who dies before it leaves that to the sweep.
+    #[inline]
+    fn wake(&self) {
+        if let Some(slot) = sleeper(self.consumer, self.barrier) {
+            self.region.ring_doorbell(slot);
         }
     }
 

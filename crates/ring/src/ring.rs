@@ -298,6 +298,7 @@ impl<'r> Ring<'r> {
             lane,
             self.parts.consumer,
             &counters.0[COUNT_DROPS],
+            self.region,
             self.parts.mbufs,
             claim,
         ))
