@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use eal::SLOTS_MAX;
 
 use crate::machine::Machine;
-use crate::state::State;
+use crate::state::{State, Status};
 use crate::words::{MAGAZINE_LEN, PoolWords, QueueWords, RingWords, Words};
 use crate::world::World;
 
@@ -51,6 +51,16 @@ pub(crate) fn faults(machine: &Machine) -> Vec<String> {
     let (world, words) = (&machine.world, &state.words);
     let mut faults = Vec::new();
     let slots = slots(world, &state, &mut faults);
+    let asleep = sleepers(world, &state, &slots);
+    // Where nobody sweeps, what the dead held stays with them.
+    if !state
+        .processes
+        .iter()
+        .any(|process| process.name.starts_with('R'))
+    {
+        return asleep;
+    }
+    faults.extend(asleep);
     let mut listed: BTreeMap<u32, Vec<Listed>> = BTreeMap::new();
     for pool in &words.pools {
         walk_magazines(world, pool, &slots, &mut listed, &mut faults);
@@ -120,6 +130,38 @@ fn slots(world: &World, state: &State, faults: &mut Vec<String>) -> Slots {
         }
     }
     Slots { owners, sweepers }
+}
+
+/// Who sleeps with a packet in its ring. A dead producer's that no sweep took care of may wait: for the end of the sleeper's time.
+fn sleepers(world: &World, state: &State, slots: &Slots) -> Vec<String> {
+    let mut faults = Vec::new();
+    for process in &state.processes {
+        let Status::Asleep(slot) = process.status else {
+            continue;
+        };
+        for ring in &state.words.rings {
+            if world.read(ring.consumer) & 0xff != u32::from(slot.get()) + 1 {
+                continue;
+            }
+            for lane in 0..ring.lanes {
+                let waiting = world
+                    .read(ring.tails + lane)
+                    .wrapping_sub(world.read(ring.head(lane)));
+                let producer = world.read(ring.producers + 2 * lane);
+                let place = (producer & 0xff).wrapping_sub(1) as usize;
+                let unswept = place < SLOTS_MAX
+                    && !slots.lives(producer)
+                    && world.read(Words::slot(place)) & 0xff != 0;
+                if waiting > 0 && !unswept {
+                    faults.push(format!(
+                        "{} sleeps with {waiting} in lane {lane}",
+                        process.name
+                    ));
+                }
+            }
+        }
+    }
+    faults
 }
 
 fn walk_magazines(

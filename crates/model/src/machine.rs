@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{Location, resume_unwind};
 
+use eal::SlotId;
 use eal::sync::model::{Change, Driver, Word};
 
 use crate::coroutine::{Pause, Resume, suspend};
@@ -374,6 +375,17 @@ impl Machine {
             let mut state = self.state.borrow_mut();
             state.catch_up(&self.world, id);
             state.processes[id].status = Status::AwaitsDeath(state.changes);
+        }
+        self.wait(id, Pause::Waiting);
+    }
+
+    /// Waits until the doorbell of the slot is rung, if it takes for ever.
+    pub(crate) fn await_bell(&self, id: Id, slot: SlotId) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.catch_up(&self.world, id);
+            state.processes[id].status = Status::Asleep(slot);
+            state.log(|state| format!("-- {} sleeps", state.processes[id].name));
         }
         self.wait(id, Pause::Waiting);
     }

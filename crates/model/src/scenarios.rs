@@ -8,6 +8,7 @@ mod deaths;
 mod device;
 mod making;
 mod rings;
+mod sleep;
 
 use eal::Region;
 use mbuf::{Pool, PoolConfig};
@@ -22,6 +23,7 @@ use crate::world::PRIMARIES;
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = buffers::scenarios();
     all.extend(rings::scenarios());
+    all.extend(sleep::scenarios());
     all.extend(device::scenarios());
     all.extend(deaths::scenarios());
     all.extend(making::scenarios());

@@ -3,8 +3,12 @@
 //! An mbuf is noted when a call has given it to the process, and struck off before the call that takes it away. So two
 //! processes that hold one are found at once, whatever the memory says.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use eal::process::SlotSet;
-use eal::{Region, Slot};
+use eal::sleep::{Bell, Cause, SLEEP_MAX, WaitSet, sleep};
+use eal::{Region, Slot, SlotId};
 use mbuf::frames::Orphaned;
 use mbuf::sweep::{PHASES, Phase, sweep_phases};
 use mbuf::{Burst, Lcore, Mbuf, MbufConsumer, MbufProducer, Pool};
@@ -158,6 +162,15 @@ impl Script {
         burst
     }
 
+    /// Sleeps until there may be something in the ring.
+    pub(crate) fn sleep(&self, ring: &mut MbufConsumer<'_>, lcore: &Lcore) {
+        let bell = ModelBell {
+            script: self,
+            slot: lcore.slot_id(),
+        };
+        sleep(&bell, ring, false, SLEEP_MAX);
+    }
+
     /// What a guard does: waits for deaths and sweeps, for ever.
     pub(crate) fn guard(&self, lcore: &Lcore, queues: &[&dyn Orphaned]) -> ! {
         loop {
@@ -188,6 +201,24 @@ impl Script {
     /// Strikes it off.
     pub(crate) fn let_go_index(&self, index: u32) {
         self.machine.release(self.id, index);
+    }
+}
+
+/// The doorbell of a slot: a word. The time of who waits for it never ends, so that a ring that was missed is seen.
+struct ModelBell<'s> {
+    script: &'s Script,
+    slot: SlotId,
+}
+
+impl Bell for ModelBell<'_> {
+    fn wait(&self, _others: &WaitSet<'_>, _timeout: Duration) -> Cause {
+        self.script.machine.await_bell(self.script.id, self.slot);
+        Cause::Rung
+    }
+
+    fn clear(&self) {
+        let record = &self.script.region.slots()[self.slot.index()];
+        record.bell().store(0, Ordering::Relaxed);
     }
 }
 
@@ -226,23 +257,53 @@ fn also_none() -> SlotSet {
 pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
     (
         "sweep without queues",
-        &[Phase::Lanes, Phase::Magazines, Phase::Note, Phase::Scan],
+        &[
+            Phase::Lanes,
+            Phase::Magazines,
+            Phase::Note,
+            Phase::Scan,
+            Phase::Wake,
+        ],
     ),
     (
         "sweep without lanes",
-        &[Phase::Queues, Phase::Magazines, Phase::Note, Phase::Scan],
+        &[
+            Phase::Queues,
+            Phase::Magazines,
+            Phase::Note,
+            Phase::Scan,
+            Phase::Wake,
+        ],
     ),
     (
         "sweep without magazines",
-        &[Phase::Queues, Phase::Lanes, Phase::Note, Phase::Scan],
+        &[
+            Phase::Queues,
+            Phase::Lanes,
+            Phase::Note,
+            Phase::Scan,
+            Phase::Wake,
+        ],
     ),
     (
         "sweep without note",
-        &[Phase::Queues, Phase::Lanes, Phase::Magazines, Phase::Scan],
+        &[
+            Phase::Queues,
+            Phase::Lanes,
+            Phase::Magazines,
+            Phase::Scan,
+            Phase::Wake,
+        ],
     ),
     (
         "sweep without scan",
-        &[Phase::Queues, Phase::Lanes, Phase::Magazines, Phase::Note],
+        &[
+            Phase::Queues,
+            Phase::Lanes,
+            Phase::Magazines,
+            Phase::Note,
+            Phase::Wake,
+        ],
     ),
     (
         "queues after the scan",
@@ -252,6 +313,7 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
             Phase::Note,
             Phase::Scan,
             Phase::Queues,
+            Phase::Wake,
         ],
     ),
     (
@@ -262,6 +324,7 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
             Phase::Note,
             Phase::Scan,
             Phase::Lanes,
+            Phase::Wake,
         ],
     ),
     (
@@ -272,6 +335,7 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
             Phase::Note,
             Phase::Scan,
             Phase::Magazines,
+            Phase::Wake,
         ],
     ),
     (
@@ -282,6 +346,17 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
             Phase::Magazines,
             Phase::Scan,
             Phase::Note,
+            Phase::Wake,
+        ],
+    ),
+    (
+        "sweep without wake",
+        &[
+            Phase::Queues,
+            Phase::Lanes,
+            Phase::Magazines,
+            Phase::Note,
+            Phase::Scan,
         ],
     ),
 ];

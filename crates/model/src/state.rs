@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::Location;
 
-use eal::Region;
+use eal::{Region, SlotId};
 
 use crate::mutant::{Mutant, Sites};
 use crate::words::{Class, Words};
@@ -27,6 +27,8 @@ pub(crate) enum Status {
     AwaitsDeath(u64),
     /// It waits until there were more changes than so many.
     Paused(u64),
+    /// It waits until the doorbell of its slot is rung.
+    Asleep(SlotId),
     /// It lives, keeps what it has, and does nothing any more.
     Resting,
     /// It ended by itself.
@@ -161,6 +163,8 @@ pub(crate) struct State {
     pub(crate) unswept: u32,
     /// Who goes on after a preemption.
     pub(crate) next: Option<Id>,
+    /// Doorbells that were rung and not emptied, a bit each: what the memory says.
+    rung: u64,
     pub(crate) log: Option<Vec<String>>,
     pub(crate) steps: u64,
 }
@@ -211,6 +215,7 @@ impl State {
         self.hands.clear();
         self.unswept = 0;
         self.next = None;
+        self.rung = 0;
         self.is_over = false;
         self.violation = None;
         self.trail.rewind();
@@ -243,6 +248,7 @@ impl State {
                 self.unswept & !OVERLOOKED != 0 || (self.unswept != 0 && self.changes > changes)
             }
             Status::Paused(changes) => self.changes > changes,
+            Status::Asleep(slot) => self.rung & 1 << slot.get() != 0,
             Status::Unstarted | Status::Resting | Status::Done | Status::Dead => false,
         }
     }
@@ -287,6 +293,7 @@ impl State {
                 Status::Runnable => 2,
                 Status::AwaitsDeath(changes) => 18 + (self.changes > changes) as u64,
                 Status::Paused(changes) => 16 + (self.changes > changes) as u64,
+                Status::Asleep(_) => 7,
                 Status::Resting => 4,
                 Status::Done => 5,
                 Status::Dead => 6,
@@ -380,6 +387,9 @@ impl State {
             self.dirty.push(number);
         }
         world.write(number, value);
+        if let Some(slot) = Words::bell_of(number) {
+            self.rung = self.rung & !(1 << slot) | u64::from(value != 0) << slot;
+        }
     }
 
     /// What a process sees in a word: its own delayed stores first.

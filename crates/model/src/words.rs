@@ -28,6 +28,8 @@ const META_STRIDE: usize = LINE;
 /// From the start of a slot's record to that of the next, and the words of its counters of buffers.
 const SLOT_STRIDE: usize = 256 / WORD;
 const SLOT_COUNTERS: usize = 192 / WORD;
+/// The word that is its doorbell.
+const SLOT_BELL: usize = 72 / WORD;
 
 /// Where a ring says that it carries mbufs.
 const MBUFS: usize = 160 / WORD;
@@ -188,6 +190,7 @@ impl Words {
         };
         for slot in 0..SLOTS_MAX {
             words.set(slot * SLOT_STRIDE, 2, Class::Strong);
+            words.set(slot * SLOT_STRIDE + SLOT_BELL, 1, Class::Strong);
         }
         for zone in region.zones() {
             let end = usize::try_from(zone.offset()).unwrap_or(0) + zone.len();
@@ -261,6 +264,9 @@ impl Words {
 
     /// What a word is called in a schedule.
     pub(crate) fn name(&self, number: usize) -> String {
+        if let Some(slot) = Self::bell_of(number) {
+            return format!("doorbell {slot}");
+        }
         if number < SLOTS_MAX * SLOT_STRIDE {
             return format!("slot {}", number / SLOT_STRIDE);
         }
@@ -331,6 +337,16 @@ impl Words {
     /// Where the counters of buffers of a slot lie: eight u64.
     pub(crate) fn counters(slot: usize) -> usize {
         slot * SLOT_STRIDE + SLOT_COUNTERS
+    }
+
+    /// The slot whose doorbell a word is.
+    pub(crate) const fn bell_of(number: usize) -> Option<usize> {
+        let slot = number / SLOT_STRIDE;
+        if slot < SLOTS_MAX && number % SLOT_STRIDE == SLOT_BELL {
+            Some(slot)
+        } else {
+            None
+        }
     }
 
     /// Where the state of a slot lies.
