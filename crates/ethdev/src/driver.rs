@@ -24,9 +24,10 @@
 //! device whose frames lie in the kernel (an AF_XDP UMEM is a pool's frame array) tags them as PROTOCOL.md, section 2, says.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use eal::queue::QueueRecord;
+use eal::sleep::Found;
 use eal::{Owner, Region};
 use mbuf::{Burst, Lcore, Pool};
 
@@ -401,12 +402,41 @@ pub(crate) fn check_room(pool: Pool, driver: &'static str, needed: usize) -> Res
     })
 }
 
+/// What tells that an RX queue has packets, while its thread sleeps.
+#[derive(Debug, Clone, Copy)]
+pub enum Wakeup<'q> {
+    /// Nothing does, and there may be some at any time: the thread polls, and cannot sleep.
+    Poll,
+    /// There will be none.
+    Never,
+    /// The doorbell of the thread's slot, which whoever fills the queue rings.
+    Doorbell,
+    /// A descriptor that is readable as long as there are packets that were not taken.
+    Descriptor(BorrowedFd<'q>),
+}
+
 /// The receiving half of a queue. It stays on the thread that polls it.
 pub trait RxQueue {
     /// Adds up to `burst.room()` packets to `burst` and returns how many. Never blocks.
     ///
     /// What could not be received is dropped and counted ([`QueueCounters::dropped`]).
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize;
+
+    /// What tells that there are packets. A queue that does not say is polled.
+    fn wakeup(&self) -> Wakeup<'_> {
+        Wakeup::Poll
+    }
+
+    /// The thread is about to sleep: from now on whoever fills the queue tells.
+    fn sleep_begin(&mut self) {}
+
+    /// Whether there are packets now; takes none. A descriptor that tells of those that were there before needs no look.
+    fn look(&mut self) -> Found {
+        Found::Nothing
+    }
+
+    /// It is awake.
+    fn sleep_end(&mut self) {}
 }
 
 /// The sending half of a queue. It stays on the thread that fills it.

@@ -78,7 +78,7 @@ mod tests;
 
 pub use args::{DevArgs, Key, PortConfig};
 pub use capabilities::Capabilities;
-pub use driver::{Device, DeviceInfo, Direction, Driver, Handed, Link, PortId, QueueId};
+pub use driver::{Device, DeviceInfo, Direction, Driver, Handed, Link, PortId, QueueId, Wakeup};
 pub use drivers::DRIVERS;
 pub use error::{Error, PortState};
 pub use exchange::{Exchange, LocalExchange};

@@ -9,10 +9,11 @@
 use std::fmt;
 
 use eal::Owner;
+use eal::sleep::{Found, Source, WaitSet};
 use eal::sync::{AtomicU32, Ordering};
 use mbuf::{BURST_MAX, Burst, Lcore};
 
-use crate::driver::{self, QueueContext};
+use crate::driver::{self, QueueContext, Wakeup};
 use crate::error::PortState;
 use crate::stats::{QueueCounters, QueueStats, wire_segments};
 use crate::table::Claim;
@@ -122,6 +123,38 @@ impl RxQueue {
     #[must_use]
     pub fn stats(&self) -> QueueStats {
         self.common.counters.read()
+    }
+}
+
+impl Source for RxQueue {
+    fn must_poll(&self) -> bool {
+        self.common.started() && matches!(self.device.wakeup(), Wakeup::Poll)
+    }
+
+    fn sleep_begin(&mut self) {
+        self.device.sleep_begin();
+    }
+
+    fn look(&mut self) -> Found {
+        // Who waits for a stand-in rings too.
+        if self.is_wanted() {
+            Found::InDevice
+        } else if self.common.started() {
+            self.device.look()
+        } else {
+            Found::Nothing
+        }
+    }
+
+    fn sleep_end(&mut self) {
+        self.device.sleep_end();
+    }
+
+    fn wait_on<'s>(&'s self, set: &mut WaitSet<'s>) {
+        // Of a stopped port nothing is taken: what waits there would have us up all the time.
+        if let (true, Wakeup::Descriptor(fd)) = (self.common.started(), self.device.wakeup()) {
+            set.add(fd);
+        }
     }
 }
 

@@ -287,6 +287,10 @@ impl QueueTable {
                 break;
             }
             request.make(|other| self.lives(other));
+            // It may sleep, and would see us only when something else wakes it.
+            if let Some(slot) = holder.slot() {
+                self.region.ring_doorbell(slot);
+            }
             std::thread::sleep(HANDOVER_STEP);
             match self.try_claim(direction, queue, owner) {
                 Ok(claim) => return Ok(claim),

@@ -8,7 +8,7 @@ use mbuf::{Burst, Lcore, Pool};
 use crate::args::{DevArgs, Key, PortConfig};
 use crate::capabilities::Capabilities;
 use crate::driver::{
-    self, Attach, Device, DeviceInfo, Driver, Handed, PortId, Probe, QueueContext, QueueId,
+    self, Attach, Device, DeviceInfo, Driver, Handed, PortId, Probe, QueueContext, QueueId, Wakeup,
 };
 use crate::error::Error;
 use crate::mac::MacAddress;
@@ -156,6 +156,14 @@ struct NullRx {
 }
 
 impl driver::RxQueue for NullRx {
+    fn wakeup(&self) -> Wakeup<'_> {
+        if self.no_rx {
+            Wakeup::Never
+        } else {
+            Wakeup::Poll
+        }
+    }
+
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
         let (Some(pool), false) = (self.cx.pool, self.no_rx) else {
             return 0;

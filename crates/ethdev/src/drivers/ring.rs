@@ -20,13 +20,14 @@
 //! sweep. A ring whose receiver is gone is closed: sending takes nothing, and the sender drops and counts. The rings are all
 //! that there is of a port, so that the next primary has nothing to adopt but what they are.
 
+use eal::sleep::{Found, Source as _};
 use mbuf::{Burst, Lcore, MbufConsumer, MbufProducer, Pool};
 use ring::{Flags, Ring};
 
 use crate::args::{DevArgs, Key, PortConfig, list};
 use crate::capabilities::Capabilities;
 use crate::driver::{
-    self, Attach, Device, DeviceInfo, Driver, Handed, PortId, Probe, QueueContext, QueueId,
+    self, Attach, Device, DeviceInfo, Driver, Handed, PortId, Probe, QueueContext, QueueId, Wakeup,
 };
 use crate::error::Error;
 use crate::mac::MacAddress;
@@ -262,6 +263,22 @@ struct RingRx {
 }
 
 impl driver::RxQueue for RingRx {
+    fn wakeup(&self) -> Wakeup<'_> {
+        Wakeup::Doorbell
+    }
+
+    fn sleep_begin(&mut self) {
+        self.ring.sleep_begin();
+    }
+
+    fn look(&mut self) -> Found {
+        self.ring.look()
+    }
+
+    fn sleep_end(&mut self) {
+        self.ring.sleep_end();
+    }
+
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
         let bad = || {
             let counters = lcore.counters();

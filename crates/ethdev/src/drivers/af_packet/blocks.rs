@@ -24,6 +24,10 @@
 //! load a block is given back as it is, and the next one is full before the timer. This leans on the order of the kernel's stores, hence on a processor that keeps
 //! it: on others, blocks are taken when they are handed over.
 //!
+//! **A sleeper** waits for the socket: it is readable as long as the block before the one that the kernel fills is not given back, and who
+//! waits is woken when a block is handed over. So the first packet after a silence is seen after up to [`RETIRE_MS`] milliseconds, and
+//! whoever sleeps only after a silence of some more finds a conversation's packets by looking into the block.
+//!
 //! **If a process dies:** the cursors say which block was being read, in which filling of it (its sequence number), and
 //! how many packets were taken: a successor finds its place by them, whichever store was the last. A packet is passed
 //! after it was taken, so that a successor sees one twice rather than never.

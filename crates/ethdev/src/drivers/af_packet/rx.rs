@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use eal::sleep::Found;
 use mbuf::{Burst, Lcore, Mbuf, Pool, SEGMENTS_MAX};
 
 use super::blocks::{BlockRing, Packet};
 use super::sys::{self, Geometry};
-use crate::driver::{QueueContext, RxQueue};
+use crate::driver::{QueueContext, RxQueue, Wakeup};
 use crate::drivers::vnet::{self, VNET_HEADER_LEN};
 use crate::stats::{DropReason, QueueCounters};
 
@@ -111,6 +112,23 @@ impl PacketRx {
 }
 
 impl RxQueue for PacketRx {
+    fn wakeup(&self) -> Wakeup<'_> {
+        Wakeup::Descriptor(self.fd.as_fd())
+    }
+
+    fn sleep_begin(&mut self) {
+        // An interface that went down is told once and not at every look: nobody could sleep.
+        let _ = sys::take_error(self.fd.as_fd());
+    }
+
+    fn look(&mut self) -> Found {
+        if self.ring.next().is_some() {
+            Found::InDevice
+        } else {
+            Found::Nothing
+        }
+    }
+
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
         let before = burst.len();
         let mut looked = 0;

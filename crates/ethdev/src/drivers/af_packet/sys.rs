@@ -209,6 +209,11 @@ pub(super) fn take_missed(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(words[1])
 }
 
+/// What went wrong on the socket since the last call: reading resets.
+pub(super) fn take_error(fd: BorrowedFd<'_>) -> io::Result<c_int> {
+    option(fd, libc::SOL_SOCKET, libc::SO_ERROR)
+}
+
 /// Whether this is a packet socket with a ring of version 3.
 pub(super) fn is_rx_socket(fd: BorrowedFd<'_>) -> bool {
     option::<c_int>(fd, libc::SOL_PACKET, libc::PACKET_VERSION)

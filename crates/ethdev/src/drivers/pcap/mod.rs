@@ -42,7 +42,7 @@ use crate::args::{DevArgs, Key, PortConfig};
 use crate::capabilities::Capabilities;
 use crate::driver::{
     self, Attach, Device, DeviceInfo, Direction, Driver, Handed, Legacy, PortId, Probe,
-    QueueContext, QueueId,
+    QueueContext, QueueId, Wakeup,
 };
 use crate::error::Error;
 use crate::mac::MacAddress;
@@ -495,6 +495,10 @@ impl Device for PcapDevice {
 struct Silent;
 
 impl driver::RxQueue for Silent {
+    fn wakeup(&self) -> Wakeup<'_> {
+        Wakeup::Never
+    }
+
     fn rx_burst<'c>(&mut self, _lcore: &'c Lcore, _burst: &mut Burst<'c>) -> usize {
         0
     }

@@ -8,7 +8,7 @@ use mbuf::{Burst, Lcore, SEGMENTS_MAX};
 use tracing::warn;
 
 use super::format::Reader;
-use crate::driver::{QueueContext, RxQueue};
+use crate::driver::{QueueContext, RxQueue, Wakeup};
 use crate::stats::{DropReason, QueueState};
 
 /// Reads frames from the place where the last owner of the queue stopped.
@@ -93,6 +93,15 @@ impl PcapRx {
 }
 
 impl RxQueue for PcapRx {
+    fn wakeup(&self) -> Wakeup<'_> {
+        // A file has more, or has not: also while there is no buffer for it.
+        if self.stopped {
+            Wakeup::Never
+        } else {
+            Wakeup::Poll
+        }
+    }
+
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
         let Some(pool) = self.cx.pool else { return 0 };
         let before = burst.len();

@@ -1,13 +1,13 @@
 //! The receiving half of a queue: a frame in each system call, straight into a buffer.
 
 use std::io::IoSliceMut;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use mbuf::{Burst, Lcore, Mbuf, Pool, SEGMENTS_MAX};
 use rustix::io::{Errno, readv};
 
 use super::HEADER_LEN;
-use crate::driver::{QueueContext, RxQueue};
+use crate::driver::{QueueContext, RxQueue, Wakeup};
 use crate::drivers::vnet;
 use crate::stats::{DropReason, QueueCounters, QueueState};
 
@@ -108,6 +108,10 @@ fn chain<'c>(
 }
 
 impl RxQueue for TapRx {
+    fn wakeup(&self) -> Wakeup<'_> {
+        Wakeup::Descriptor(self.fd.as_fd())
+    }
+
     fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
         let before = burst.len();
         // Frames that are dropped count too: a burst ends.
