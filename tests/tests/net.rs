@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use forebay::eal::Observer;
 use forebay_tests::{Group, Process, Setup, World, program, skip};
@@ -310,4 +311,80 @@ fn too_few_hugepages_are_an_error_that_counts_them() {
             "a file was left"
         );
     });
+}
+
+/// How long nothing happens, and how much of a core a process may use meanwhile.
+const IDLE: Duration = Duration::from_secs(30);
+const IDLE_SHARE_MAX: f64 = 0.02;
+
+/// The one promise about time among these tests: a group with nothing to do costs nothing that anybody would notice.
+#[test]
+fn idle_group_uses_less_than_a_fiftieth_of_a_core_a_process() {
+    lab::isolated!({
+        let dir = TempDir::new().unwrap();
+        let mut groups = Vec::new();
+        for queues in ["server", "each"] {
+            let world = World::new();
+            for host in [&world.west, &world.east] {
+                host.disable_ipv6("eth0").unwrap();
+            }
+            let start = |words: &str| {
+                let mut command = world.command("forebay");
+                command.args(words.split_whitespace());
+                let mut process = Process::start(&mut command);
+                process.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
+                process
+            };
+            let place = format!(
+                "--file-prefix=idle-{queues} --runtime-dir={}",
+                dir.path().display()
+            );
+            let vdevs = "--vdev=net_af_packet0,iface=veth0 --vdev=net_af_packet1,iface=veth1";
+            let mut processes = vec![start(&format!(
+                "server -l 1 {place} {vdevs} -- -p 3 -n 2 --no-screen --queues {queues}"
+            ))];
+            for id in 0..2 {
+                processes.push(start(&format!(
+                    "client -l {} {place} --proc-type=auto -- -n {id}",
+                    2 + id
+                )));
+            }
+            groups.push((queues, world, processes));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let times = |groups: &[(&str, World, Vec<Process>)]| -> Vec<Duration> {
+            let processes = groups.iter().flat_map(|(_, _, processes)| processes);
+            processes.map(|process| on_cpu(process.pid())).collect()
+        };
+        let before = times(&groups);
+        std::thread::sleep(IDLE);
+        let after = times(&groups);
+        let shares: Vec<_> = (before.iter().zip(&after))
+            .map(|(before, after)| (*after - *before).as_secs_f64() / IDLE.as_secs_f64())
+            .collect();
+        println!("IDLE share of a core, server and clients of both modes: {shares:.4?}");
+        for (number, share) in shares.iter().enumerate() {
+            assert!(*share < IDLE_SHARE_MAX, "process {number} of {shares:.4?}");
+        }
+        for (_, _world, processes) in groups {
+            for process in processes.into_iter().rev() {
+                let ended = process.stop();
+                assert_eq!(ended.status.code(), Some(0), "{ended}");
+            }
+        }
+    });
+}
+
+/// How long all threads of a process ran, in user mode and in the kernel.
+fn on_cpu(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let nanoseconds = tasks.map(|task| {
+        let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        text.split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }

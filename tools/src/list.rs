@@ -37,12 +37,17 @@ struct SlotRow {
     state: &'static str,
     name: String,
     core: Option<u32>,
+    /// Times it went to sleep.
+    sleeps: u64,
+    /// Sleeps that went on although there was work in a ring: each one is a bug.
+    late: u64,
     uptime_seconds: u64,
 }
 
 impl Row for SlotRow {
     const COLUMNS: &'static [&'static str] = &[
-        "GROUP", " SLOT", "ROLE", " PROCESS", "STATE", " CORE", " UP FOR", "NAME",
+        "GROUP", " SLOT", "ROLE", " PROCESS", "STATE", " CORE", " SLEEPS", " LATE", " UP FOR",
+        "NAME",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -53,6 +58,8 @@ impl Row for SlotRow {
             self.pid.to_string(),
             self.state.into(),
             self.core.map_or("-".into(), |core| core.to_string()),
+            self.sleeps.to_string(),
+            self.late.to_string(),
             since(self.uptime_seconds),
             self.name.clone(),
         ]
@@ -125,6 +132,8 @@ fn slots(place: &Directory, region: &Region) -> Vec<SlotRow> {
             state,
             name: record.name(),
             core: record.core(),
+            sleeps: record.run.sleeps.get(),
+            late: record.run.late.get(),
             uptime_seconds: now.saturating_sub(record.started()),
         })
     });

@@ -274,6 +274,8 @@ impl Watch {
             return Ok(SlotSet::EMPTY);
         };
         let took = started.elapsed();
+        // Threads of this process that sleep look who is away now.
+        self.region.ring_own_doorbells();
         self.counters.add(&report, took);
         let ms = took.as_secs_f64() * 1e3;
         if report.slots.is_empty() {

@@ -56,6 +56,8 @@ pub struct ServerArgs {
     pub quiet: bool,
     /// `--interval`: between two screens.
     pub interval: Duration,
+    /// `--busy-poll`: never sleep.
+    pub busy_poll: bool,
     /// `--stall-report`: keep the longest round of the loop in the slot's record.
     pub stall_report: bool,
 }
@@ -65,6 +67,8 @@ pub struct ServerArgs {
 pub struct ClientArgs {
     /// `-n`: which client this is, counted from 0.
     pub id: u32,
+    /// `--busy-poll`: never sleep.
+    pub busy_poll: bool,
     /// `--stall-report`: keep the longest round of the loop in the slot's record.
     pub stall_report: bool,
 }
@@ -86,6 +90,7 @@ impl ServerArgs {
             json: false,
             quiet: false,
             interval: Duration::from_secs(1),
+            busy_poll: false,
             stall_report: false,
         };
         let mut args = Words::new(args);
@@ -111,6 +116,7 @@ impl ServerArgs {
                 "--interval" => parsed.interval = interval(&args.value(&key, glued)?)?,
                 "--json" => parsed.json = flag(&key, glued)?,
                 "--no-screen" => parsed.quiet = flag(&key, glued)?,
+                "--busy-poll" => parsed.busy_poll = flag(&key, glued)?,
                 "--stall-report" => parsed.stall_report = flag(&key, glued)?,
                 _ => return Err(unknown(&key, SERVER_KEYS)),
             }
@@ -159,7 +165,7 @@ impl ClientArgs {
     ///
     /// Names the argument that is missing or wrong, and what it should be.
     pub fn parse(args: &[String]) -> Result<Self, Usage> {
-        let (mut id, mut stall_report) = (None, false);
+        let (mut id, mut busy_poll, mut stall_report) = (None, false, false);
         let mut args = Words::new(args);
         while let Some((key, glued)) = args.next_key()? {
             match key.as_str() {
@@ -171,13 +177,18 @@ impl ClientArgs {
                         ))
                     })?);
                 }
+                "--busy-poll" => busy_poll = flag(&key, glued)?,
                 "--stall-report" => stall_report = flag(&key, glued)?,
                 _ => return Err(unknown(&key, CLIENT_KEYS)),
             }
         }
         let id =
             id.ok_or_else(|| Usage("-n ID is missing; the first client is `-n 0`".to_owned()))?;
-        Ok(Self { id, stall_report })
+        Ok(Self {
+            id,
+            busy_poll,
+            stall_report,
+        })
     }
 }
 
@@ -190,9 +201,10 @@ const SERVER_KEYS: &[&str] = &[
     "--interval",
     "--json",
     "--no-screen",
+    "--busy-poll",
     "--stall-report",
 ];
-const CLIENT_KEYS: &[&str] = &["-n", "--stall-report"];
+const CLIENT_KEYS: &[&str] = &["-n", "--busy-poll", "--stall-report"];
 
 /// The words of a command line, taken one option at a time.
 struct Words<'a> {
@@ -353,6 +365,17 @@ mod tests {
             (Dispatch::RoundRobin, Queues::Server)
         );
         assert_eq!(args.ports(2).unwrap(), [0, 1]);
+        assert!(!args.busy_poll, "idle processes sleep");
+        assert!(
+            ClientArgs::parse(&words("-n 1 --busy-poll"))
+                .unwrap()
+                .busy_poll
+        );
+        assert!(
+            ServerArgs::parse(&words("-p 3 -n 1 --busy-poll"))
+                .unwrap()
+                .busy_poll
+        );
         assert_eq!(ClientArgs::parse(&words("-n 1")).unwrap().id, 1);
     }
 

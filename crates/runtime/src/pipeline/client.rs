@@ -1,20 +1,22 @@
 //! A client: takes packets from its ring, or from its own receive queues, and sends them out of
 //! the other port of the pair on its own transmit queue.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use eal::sleep::{self, Found, WaitSet};
 use eal::{Eal, EalArgs, Owner, ProcType};
 use ethdev::{PortId, Ports, QueueId, RxQueue, TxBuffer, TxQueue};
 use mbuf::{Burst, Lcore, Mbuf, MbufConsumer};
 use ring::Ring;
 
 use super::args::{ClientArgs, Queues, Usage};
-use super::idle::Idle;
+use super::idle::{Idle, Waited};
 use super::pace::Pace;
+use super::ring_name;
 use super::stats::{ClientCounters, PORTS_MAX, PortInfo, segments};
-use super::{ring_name, stop_flag};
+use super::stop::Stop;
 
 /// How often a client looks whether there is one.
 const POLL: Duration = Duration::from_millis(5);
@@ -27,7 +29,7 @@ pub(super) fn forward(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<
     let args = ClientArgs::parse(args)?;
     // Also for `auto`, and without the argument: a client never becomes the primary.
     eal_args.proc_type = ProcType::Secondary;
-    let stop = stop_flag()?;
+    let stop = Stop::on_signals()?;
     let eal = Eal::init(eal_args).map_err(|error| match error {
         eal::Error::NoGroup { prefix } => anyhow::anyhow!(
             "no group {prefix:?} is running; start `mp_server` (or `forebay server`) with --file-prefix={prefix} first, or let this client wait for it with --wait SECONDS"
@@ -39,7 +41,7 @@ pub(super) fn forward(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<
     outcome.and(cleanup.map_err(Into::into))
 }
 
-fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
+fn run(eal: &Eal, args: &ClientArgs, stop: &Stop) -> anyhow::Result<()> {
     let region = eal.region();
     let wait = Duration::from_secs(eal.args().wait_seconds.into()).max(SERVER_WAIT);
     let Some(info) = wait_for_server(eal, wait, stop)? else {
@@ -61,8 +63,8 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     let queue = QueueId(u16::try_from(args.id).expect("below CLIENTS_MAX"));
 
     // The claims come first, those that tell two clients with one id apart before all others.
-    let ring = Ring::lookup(region, &ring_name(args.id))?;
-    let ring = ring.consumer(lcore.owner()).map_err(|error| match error {
+    let named = Ring::lookup(region, &ring_name(args.id))?;
+    let ring = named.consumer(lcore.owner()).map_err(|error| match error {
         ring::Error::Taken { pid, .. } => taken(eal, args.id, pid),
         error => error.into(),
     })?;
@@ -88,15 +90,22 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
     owner.store(lcore.owner().bits(), Ordering::Relaxed);
     eprintln!("ready: client {}, slot {}", args.id, lcore.slot_id());
 
-    let mut idle = Idle::default();
+    // The server may sleep, with packets in the device that wait for the first who comes.
+    for (slot, ..) in named.producers() {
+        region.ring_doorbell(slot);
+    }
+
+    let mut idle = Idle::new(lcore.slot(), args.busy_poll, stop);
     let mut pace = Pace::new(&lcore.slot().record().run, args.stall_report);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_set() {
         pace.round();
         if turn(&lcore, &mut source, &mut outputs) {
             idle.reset();
         } else {
             outputs.flush();
-            idle.wait();
+            if idle.wait(&mut source) == Waited::Asleep {
+                pace.slept();
+            }
         }
     }
     // What is in the ring by now goes out as well: who stops a client loses nothing. The bound is
@@ -115,7 +124,7 @@ fn run(eal: &Eal, args: &ClientArgs, stop: &AtomicBool) -> anyhow::Result<()> {
 /// Opens what needs a primary that answers, also while one is dead and the next one comes.
 fn patiently<T>(
     wait: Duration,
-    stop: &AtomicBool,
+    stop: &Stop,
     mut open: impl FnMut() -> Result<T, ethdev::Error>,
 ) -> Result<T, ethdev::Error> {
     let start = Instant::now();
@@ -125,7 +134,7 @@ fn patiently<T>(
                 ethdev::Error::Eal(eal::Error::PrimaryGone { .. })
                 | ethdev::Error::NoDescriptors { .. }
                 | ethdev::Error::WrongState { .. },
-            ) if start.elapsed() < wait && !stop.load(Ordering::Relaxed) => thread::sleep(POLL),
+            ) if start.elapsed() < wait && !stop.is_set() => thread::sleep(POLL),
             outcome => return outcome,
         }
     }
@@ -147,11 +156,11 @@ fn taken(eal: &Eal, id: u32, pid: u32) -> anyhow::Error {
 fn wait_for_server(
     eal: &Eal,
     wait: Duration,
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> anyhow::Result<Option<PortInfo<'static>>> {
     let start = Instant::now();
     let mut told = false;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_set() {
         if let Ok(info) = PortInfo::lookup(eal.region())
             && !info.ports().is_empty()
         {
@@ -210,6 +219,30 @@ struct Outputs<'c> {
     /// Port number to place in `ports`; [`NOWHERE`] for a port that is not in use.
     column: [u8; PORTS_MAX],
     counters: ClientCounters<'static>,
+}
+
+impl sleep::Source for Source {
+    fn must_poll(&self) -> bool {
+        self.queues.as_slice().must_poll()
+    }
+
+    fn sleep_begin(&mut self) {
+        self.ring.sleep_begin();
+        self.queues.as_mut_slice().sleep_begin();
+    }
+
+    fn look(&mut self) -> Found {
+        self.ring.look().max(self.queues.as_mut_slice().look())
+    }
+
+    fn sleep_end(&mut self) {
+        self.ring.sleep_end();
+        self.queues.as_mut_slice().sleep_end();
+    }
+
+    fn wait_on<'s>(&'s self, set: &mut WaitSet<'s>) {
+        self.queues.as_slice().wait_on(set);
+    }
 }
 
 const NOWHERE: u8 = u8::MAX;

@@ -26,11 +26,10 @@ mod pace;
 mod screen;
 mod server;
 pub mod stats;
+mod stop;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use eal::args::LogLevel;
 use eal::{ArgsError, EalArgs};
@@ -151,15 +150,6 @@ fn log_to_stderr(args: &EalArgs) -> WorkerGuard {
     guard
 }
 
-/// A flag that SIGINT and SIGTERM set.
-fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
-}
-
 const SERVER_HELP: &str = "\
 Receive on all ports of the mask and spread the packets over client processes.
 
@@ -175,6 +165,7 @@ Options behind `--`:
       --json           Print one JSON object an interval instead of the screen
       --no-screen      Print nothing
       --interval SECS  Between two screens [default: 1]
+      --busy-poll      Never sleep: the first packet after a silence is seen at once, at the price of a core
       --stall-report   Keep the longest round of the packet loop where tools see it
 
 A server is always the primary, and its region is by default (-m) as large as the pipeline needs.
@@ -195,6 +186,7 @@ Usage: PROGRAM [EAL OPTIONS] -- -n ID
 
 Options behind `--`:
   -n ID                Which client this is, from 0
+      --busy-poll      Never sleep: the first packet after a silence is seen at once, at the price of a core
       --stall-report   Keep the longest round of the packet loop where tools see it
 
 A client is always a secondary, also with --proc-type=auto; memory and devices are the server's. It

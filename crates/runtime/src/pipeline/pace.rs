@@ -57,6 +57,17 @@ impl<'r> Pace<'r> {
     }
 }
 
+impl Pace<'_> {
+    /// After a sleep: what went by was nobody's round.
+    pub(super) fn slept(&mut self) {
+        if let Some(stall) = &mut self.stall {
+            let now = Instant::now();
+            stall.waited_ns = waited_ns(&stall.schedstat);
+            (stall.last_round, stall.read_at) = (now, now);
+        }
+    }
+}
+
 impl Stall {
     /// Nanoseconds of the last round that were nobody else's; 0 for one that was short.
     fn round(&mut self) -> u64 {
@@ -97,6 +108,13 @@ mod tests {
         pace.round();
         assert_eq!(run.loops.get(), 2);
         assert!(run.stall_ns.get() >= 1_000_000, "{}", run.stall_ns.get());
+        let asleep = RunCounters::default();
+        let mut pace = Pace::new(&asleep, true);
+        std::thread::sleep(Duration::from_millis(20));
+        pace.slept();
+        pace.round();
+        // The round after it is counted as a round only, however long it takes on a busy machine.
+        assert_eq!(asleep.loops.get(), 1);
         let plain = RunCounters::default();
         let mut pace = Pace::new(&plain, false);
         std::thread::sleep(Duration::from_millis(2));

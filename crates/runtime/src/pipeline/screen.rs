@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,36 +21,45 @@ use super::stats::PortInfo;
 
 /// How long its end is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the thread looks whether it is to stop.
+/// How often we look whether it has ended.
 const STEP: Duration = Duration::from_millis(20);
 
 /// The thread that shows.
-pub(super) enum Screen {
+pub(super) struct Screen {
+    thread: Runs,
+    /// Closed to end it: it sleeps in between.
+    stop: mpsc::Sender<()>,
+}
+
+/// What it runs on.
+enum Runs {
     Lcore(LcoreHandle<anyhow::Result<()>>),
     Thread(thread::JoinHandle<anyhow::Result<()>>),
 }
 
 impl Screen {
-    /// Waits for its end; not for ever, since whoever reads what it prints may stand still.
+    /// Ends it, and waits for that; not for ever, since whoever reads what it prints may stand still.
     pub(super) fn wait(self) -> anyhow::Result<()> {
+        let Self { thread, stop } = self;
+        drop(stop);
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_finished() && Instant::now() < deadline {
+        while !thread.is_finished() && Instant::now() < deadline {
             thread::sleep(STEP);
         }
-        match self {
-            _ if !self.is_finished() => {
+        match thread {
+            _ if !thread.is_finished() => {
                 tracing::warn!("nobody reads what the screen prints; leaving it");
                 Ok(())
             }
-            Self::Lcore(handle) => handle.wait()?,
-            Self::Thread(thread) => thread
+            Runs::Lcore(handle) => handle.wait()?,
+            Runs::Thread(thread) => thread
                 .join()
                 .unwrap_or_else(|_| anyhow::bail!("the screen's thread panicked")),
         }
     }
 }
 
-impl Screen {
+impl Runs {
     fn is_finished(&self) -> bool {
         match self {
             Self::Lcore(handle) => handle.is_finished(),
@@ -60,49 +69,50 @@ impl Screen {
 }
 
 /// Starts the thread.
-pub(super) fn start(
-    eal: &Eal,
-    ports: &Ports,
-    args: &ServerArgs,
-    stop: Arc<AtomicBool>,
-) -> anyhow::Result<Screen> {
+pub(super) fn start(eal: &Eal, ports: &Ports, args: &ServerArgs) -> anyhow::Result<Screen> {
     let region = eal.region();
     let (args, ports) = (args.clone(), ports.clone());
-    let show = move || show((region, &ports), &args, &stop);
-    Ok(match eal.worker_lcores().first() {
-        Some(lcore) => Screen::Lcore(eal.launch(*lcore, show)?),
-        None => Screen::Thread(
+    let (stop, stopped) = mpsc::channel();
+    let show = move || show((region, &ports), &args, &stopped);
+    let thread = match eal.worker_lcores().first() {
+        Some(lcore) => Runs::Lcore(eal.launch(*lcore, show)?),
+        None => Runs::Thread(
             thread::Builder::new()
                 .name("screen".to_owned())
                 .spawn(show)?,
         ),
-    })
+    };
+    Ok(Screen { thread, stop })
 }
 
 fn show(
     (region, ports): (&'static Region, &Ports),
     args: &ServerArgs,
-    stop: &AtomicBool,
+    stopped: &mpsc::Receiver<()>,
 ) -> anyhow::Result<()> {
+    if args.quiet {
+        // Nothing to show: until the end.
+        let _ = stopped.recv();
+        return Ok(());
+    }
     let info = PortInfo::lookup(region)?;
     let mut before = Sample::take(region, ports, info);
     let mut due = Instant::now() + args.interval;
     loop {
-        while Instant::now() < due && !stop.load(Ordering::Relaxed) {
-            thread::sleep(STEP.min(due.saturating_duration_since(Instant::now())));
-        }
+        let left = due.saturating_duration_since(Instant::now());
+        let is_last = stopped.recv_timeout(left) != Err(mpsc::RecvTimeoutError::Timeout);
         let now = Sample::take(region, ports, info);
-        let shown = match (args.quiet, args.json) {
-            (true, _) => Ok(()),
-            (false, true) => print(&(serde_json::to_string(&now)? + "\n")),
-            (false, false) => print(&now.table(&before)),
+        let shown = if args.json {
+            print(&(serde_json::to_string(&now)? + "\n"))
+        } else {
+            print(&now.table(&before))
         };
         match shown {
             // Nobody looks any more; the packets go on.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             shown => shown?,
         }
-        if stop.load(Ordering::Relaxed) {
+        if is_last {
             return Ok(());
         }
         before = now;

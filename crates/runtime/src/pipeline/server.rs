@@ -1,10 +1,9 @@
 //! The server: receives on all ports in turn and spreads the packets over the clients' rings.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use eal::sleep::{Found, Source, WaitSet};
 use eal::{Eal, EalArgs, ProcType, Region};
 use ethdev::{DevArgs, Direction, Port, PortConfig, PortId, Ports, QueueId, RxQueue, rss};
 use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX};
@@ -13,10 +12,11 @@ use ring::{Flags, Ring};
 use crate::guard::Guard;
 
 use super::args::{Dispatch, Queues, ServerArgs, Usage};
-use super::idle::Idle;
+use super::idle::{Idle, Waited};
 use super::pace::Pace;
 use super::stats::{CLIENTS_MAX, PortCounters, PortInfo, RingCounters, segments};
-use super::{POOL, ring_name, screen, stop_flag};
+use super::stop::Stop;
+use super::{POOL, ring_name, screen};
 
 /// Descriptors a queue, as in the lesson (`RTE_MP_RX_DESC_DEFAULT`).
 const DESCRIPTORS: u32 = 1024;
@@ -67,7 +67,7 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
         args.ring_size
     );
 
-    let stop = stop_flag()?;
+    let stop = Stop::on_signals()?;
     let eal = Eal::init(eal_args)?;
     let outcome = serve_group(&eal, &args, (&ports, &pool_config), &stop);
     let cleanup = eal.cleanup();
@@ -78,7 +78,7 @@ fn serve_group(
     eal: &Eal,
     args: &ServerArgs,
     (ports, pool_config): (&[u16], &PoolConfig<'_>),
-    stop: &Arc<AtomicBool>,
+    stop: &Stop,
 ) -> anyhow::Result<()> {
     // Before anything is allocated: what the dead left is swept.
     let guard = Guard::start(eal)?;
@@ -171,13 +171,12 @@ impl Server {
         self,
         (eal, guard): (&Eal, &Guard),
         args: &ServerArgs,
-        stop: &Arc<AtomicBool>,
+        stop: &Stop,
     ) -> anyhow::Result<()> {
-        let watcher = screen::start(eal, &self.ports, args, Arc::clone(stop))?;
+        let watcher = screen::start(eal, &self.ports, args)?;
         eal.pin_main()?;
         let outcome = self.forward((eal, guard), args, stop);
         // The screen stops with the server, whatever ended it.
-        stop.store(true, Ordering::Relaxed);
         let watched = watcher.wait();
         for id in &self.ids {
             let port = self.ports.port(*id)?;
@@ -196,7 +195,7 @@ impl Server {
         &self,
         (eal, guard): (&Eal, &Guard),
         args: &ServerArgs,
-        stop: &AtomicBool,
+        stop: &Stop,
     ) -> anyhow::Result<()> {
         let lcore = Lcore::new(eal.claim_slot("server")?);
         lcore.slot().record().set_core(eal.main_lcore().0);
@@ -222,10 +221,10 @@ impl Server {
             if args.clients == 1 { "" } else { "s" },
             eal.args().prefix
         );
-        let mut idle = Idle::default();
+        let mut idle = Idle::new(lcore.slot(), args.busy_poll, stop);
         let mut turns = 0_u32;
         let mut pace = Pace::new(&lcore.slot().record().run, args.stall_report);
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.is_set() {
             pace.round();
             // Before anything is handed out: a server that takes over finds its clients there.
             spread.look_who_is_there();
@@ -245,11 +244,82 @@ impl Server {
             }
             if received > 0 {
                 idle.reset();
-            } else {
-                idle.wait();
+                continue;
+            }
+            let mut sources = Sources {
+                queues: &mut queues,
+                stand_ins: &mut stand_ins,
+                is_anybody_there: !spread.present.is_empty(),
+            };
+            if idle.wait(&mut sources) == Waited::Asleep {
+                pace.slept();
+                // A sleep is worth as many turns.
+                turns = TURNS_A_LOOK - 1;
             }
         }
         Ok(())
+    }
+}
+
+/// What the server reads.
+struct Sources<'a, 'p> {
+    queues: &'a mut [(PortCounters<'static>, RxQueue)],
+    stand_ins: &'a mut StandIns<'p>,
+    /// If nobody is, packets of the absent wait where they are.
+    is_anybody_there: bool,
+}
+
+impl Sources<'_, '_> {
+    fn all(&self) -> impl Iterator<Item = &RxQueue> {
+        let stand_ins = self
+            .stand_ins
+            .queues
+            .iter()
+            .filter(|_| self.is_anybody_there);
+        let own = self.queues.iter().map(|(_, queue)| queue);
+        own.chain(stand_ins.filter_map(|stand_in| stand_in.queue.as_ref()))
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut RxQueue> {
+        let is_anybody_there = self.is_anybody_there;
+        let stand_ins = self
+            .stand_ins
+            .queues
+            .iter_mut()
+            .filter(move |_| is_anybody_there);
+        let own = self.queues.iter_mut().map(|(_, queue)| queue);
+        own.chain(stand_ins.filter_map(|stand_in| stand_in.queue.as_mut()))
+    }
+}
+
+impl Source for Sources<'_, '_> {
+    fn must_poll(&self) -> bool {
+        self.all().any(RxQueue::must_poll)
+    }
+
+    fn sleep_begin(&mut self) {
+        self.all_mut().for_each(RxQueue::sleep_begin);
+    }
+
+    fn look(&mut self) -> Found {
+        let wanted =
+            |stand_in: &StandIn<'_>| stand_in.queue.as_ref().is_some_and(RxQueue::is_wanted);
+        // Also with nobody there: who comes wants his queue.
+        if self.stand_ins.queues.iter().any(wanted) {
+            return Found::InDevice;
+        }
+        self.all_mut()
+            .map(RxQueue::look)
+            .max()
+            .unwrap_or(Found::Nothing)
+    }
+
+    fn sleep_end(&mut self) {
+        self.all_mut().for_each(RxQueue::sleep_end);
+    }
+
+    fn wait_on<'s>(&'s self, set: &mut WaitSet<'s>) {
+        self.all().for_each(|queue| queue.wait_on(set));
     }
 }
 
