@@ -1,16 +1,21 @@
-//! A program with a deadline: what it printed, or why there is nothing.
+//! Programs with a deadline: one that is run to its end, and one that is there while others are measured.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use lab::Signal;
+use rustix::process::{Pid, kill_process};
 
 /// How often we look whether it has ended.
 const POLL: Duration = Duration::from_millis(2);
 /// How long a program may take that was asked to end.
 const END_MAX: Duration = Duration::from_secs(5);
+/// How long a program may take until it is there.
+const READY_MAX: Duration = Duration::from_secs(30);
 
 /// Runs `command` to its end and returns what it wrote to stdout.
 ///
@@ -18,7 +23,21 @@ const END_MAX: Duration = Duration::from_secs(5);
 ///
 /// If it cannot be started, ends with another status than 0, or takes longer than `limit`; it is killed then.
 pub(crate) fn output(command: &mut Command, limit: Duration) -> Result<String> {
+    Ok(both(command, limit)?.0)
+}
+
+/// The same, what it wrote to stderr.
+///
+/// # Errors
+///
+/// As [`output`].
+pub(crate) fn errors(command: &mut Command, limit: Duration) -> Result<String> {
+    Ok(both(command, limit)?.1)
+}
+
+fn both(command: &mut Command, limit: Duration) -> Result<(String, String)> {
     let name = command.get_program().to_string_lossy().into_owned();
+    lab::die_with_parent(command, Signal::KILL);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -49,10 +68,17 @@ pub(crate) fn output(command: &mut Command, limit: Duration) -> Result<String> {
         "{name} ended with {status}: {}",
         last.unwrap_or("not a word")
     );
-    Ok(out)
+    Ok((out, err))
 }
 
-/// A program that is there until this is dropped: stdin ends then, and with it the program.
+/// Where a program says that it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+/// A program that is there until this is dropped: its stdin ends then, it gets SIGINT, and ends.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -60,35 +86,74 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts `command` and waits until it prints a line that begins with `word`. Returns how long that took.
+    /// Starts `command` and waits until it prints a line with `word` in it. Returns how long that took.
     ///
     /// # Errors
     ///
-    /// If it cannot be started or ends before.
-    pub(crate) fn until(command: &mut Command, word: &str) -> Result<(Self, Duration)> {
+    /// If it cannot be started, or ends before.
+    pub(crate) fn until(
+        command: &mut Command,
+        stream: Stream,
+        word: &'static str,
+    ) -> Result<(Self, Duration)> {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        lab::die_with_parent(command, Signal::KILL);
+        command.stdin(Stdio::piped());
+        if stream == Stream::Out {
+            command.stdout(Stdio::piped()).stderr(Stdio::null());
+        } else {
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+        }
         let start = Instant::now();
         let mut child = command
-            .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        let (stdin, out) = (child.stdin.take(), child.stdout.take());
+        let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // From here on dropping it ends the program.
         let running = Self { child, stdin };
-        let mut lines = BufReader::new(out.context("a pipe was asked for")?).lines();
-        while let Some(line) = lines.next().transpose()? {
-            if line.starts_with(word) {
-                return Ok((running, start.elapsed()));
-            }
+        let (tell, told) = mpsc::channel();
+        match stream {
+            Stream::Out => listen(out, word, tell),
+            Stream::Err => listen(err, word, tell),
         }
-        bail!("{name} ended before it said {word:?}")
+        match told.recv_timeout(READY_MAX) {
+            Ok(Ok(at)) => Ok((running, at.duration_since(start))),
+            Ok(Err(last)) => Err(anyhow!("{name} ended before it was ready: {last}")),
+            Err(_) => bail!("{name} was not ready after {} s", READY_MAX.as_secs()),
+        }
     }
+}
+
+/// Reads all that comes, on a thread of its own; tells when the word came, or else the last line.
+fn listen(
+    stream: Option<impl Read + Send + 'static>,
+    word: &'static str,
+    tell: mpsc::Sender<Result<Instant, String>>,
+) {
+    thread::spawn(move || {
+        let mut last = String::from("not a word");
+        let mut lines = stream
+            .map(|stream| BufReader::new(stream).lines())
+            .into_iter()
+            .flatten();
+        while let Some(Ok(line)) = lines.next() {
+            if line.contains(word) {
+                // Who no longer waits does not want to know.
+                let _ = tell.send(Ok(Instant::now()));
+            }
+            last = line;
+        }
+        let _ = tell.send(Err(last));
+    });
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // It ends by itself; by force if it does not.
+        if let Ok(None) = self.child.try_wait() {
+            // It may end by itself at this moment.
+            let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+        }
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
             if start.elapsed() > END_MAX {

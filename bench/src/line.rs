@@ -12,7 +12,7 @@ pub(crate) struct Line {
     /// What the peer did on the machine that the targets were made on, quiet, in the line's unit.
     pub(crate) figure: f64,
     pub(crate) unit: Unit,
-    /// Items of a round, both sides: about half a second of the peer.
+    /// Items of a round, both sides: about half a second of the peer. 0 for a round of a given time.
     pub(crate) items: u64,
 }
 
@@ -28,6 +28,8 @@ pub(crate) enum Work {
         shape: pool::Shape,
         peer: &'static str,
     },
+    /// Server, client, and ports that make and swallow packets.
+    Pipeline,
     /// A process starts: as the primary, or into a group that is there.
     Start { secondary: bool },
 }
@@ -152,6 +154,14 @@ pub(crate) const LINES: &[Line] = &[
         figure: 52.0,
         unit: Unit::Rate,
         items: 30_000_000,
+    },
+    Line {
+        name: "pipeline-null",
+        work: Work::Pipeline,
+        target: Some(1.5),
+        figure: 28.0,
+        unit: Unit::Rate,
+        items: 0,
     },
     start("start-primary", false, 170.0),
     start("start-secondary", true, 76.0),

@@ -13,16 +13,26 @@
 //! | `child` | a program with a deadline |
 //! | `statistics` | medians and quartiles |
 //! | `machine` | what a number is worth nothing without |
+//! | `pipeline` | server and client, ours and DPDK's example |
+//! | `example` | that example, fetched and built |
+//! | `quiet` | CPU time that went to others meanwhile |
 //! | `compare` | the rounds of a line, and what they come to |
+//! | `path` | data paths in one thread |
+//! | `instructions` | what they take a packet, beside the table that is kept |
 #![forbid(unsafe_code)]
 
 mod child;
 mod compare;
+mod example;
+mod instructions;
 mod line;
 mod machine;
 mod ours;
 mod pages;
+mod path;
 mod peer;
+mod pipeline;
+mod quiet;
 mod round;
 mod statistics;
 
@@ -45,6 +55,15 @@ struct Cli {
 enum Task {
     /// The table of lines, ours and the peer's in turn
     Compare(compare::Args),
+    /// User-mode instructions a packet of each data path
+    Instructions(instructions::Args),
+    /// One data path, so many packets
+    Path {
+        /// Which
+        path: path::DataPath,
+        /// How many
+        packets: u32,
+    },
     /// One round of a ring
     Ring {
         /// Who sends and who receives
@@ -78,6 +97,8 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Compare(args) => compare::run(&args),
+        Task::Instructions(args) => instructions::run(&args),
+        Task::Path { path, packets } => path.run(packets).map(|()| ExitCode::SUCCESS),
         Task::Ring {
             shape,
             burst,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// One round of one side.
@@ -34,6 +35,17 @@ impl Round {
     pub(crate) fn is_sound(&self) -> bool {
         self.sum == self.expected && self.items > 0 && self.seconds > 0.0
     }
+}
+
+/// The round in what a program printed: its last line of JSON.
+pub(crate) fn parse(out: &str) -> anyhow::Result<Round> {
+    let line = out.lines().rfind(|line| line.starts_with('{'));
+    let round: Round = serde_json::from_str(line.context("it printed no round")?)?;
+    anyhow::ensure!(
+        round.is_sound(),
+        "what arrived is not what was sent: {round:?}"
+    );
+    Ok(round)
 }
 
 /// The sum of all numbers below `count`.

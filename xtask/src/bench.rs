@@ -16,13 +16,19 @@ pub(crate) struct BenchArgs {
     against: Option<String>,
     /// Only lines with this in their name
     #[arg(long, value_name = "NAME")]
-    only: Option<String>,
+    pub(crate) only: Option<String>,
     /// Rounds of each line
     #[arg(long, value_name = "N", default_value_t = 15)]
     rounds: u32,
     /// Where all rounds go [default: bench/results for the whole table, else target/bench/rounds]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Count user-mode instructions a packet instead, and compare with bench/instructions.tsv
+    #[arg(long, conflicts_with_all = ["against", "out"])]
+    pub(crate) instructions: bool,
+    /// With --instructions: write what was counted into the table
+    #[arg(long, requires = "instructions")]
+    pub(crate) bless: bool,
 }
 
 /// Runs the table.

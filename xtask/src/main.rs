@@ -124,6 +124,9 @@ fn main() -> ExitCode {
         Chore::Loom => plan.loom(),
         Chore::Model { filter } => plan.model(filter.as_deref()),
         Chore::Miri => plan.miri(),
+        Chore::Bench(args) if args.instructions => {
+            plan.instructions(args.only.as_deref(), args.bless);
+        }
         Chore::Bench(args) => {
             return bench::run(&workspace, &args).unwrap_or_else(|error| {
                 eprintln!("xtask: {error:#}");

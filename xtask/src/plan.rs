@@ -60,6 +60,7 @@ impl<'a> Plan<'a> {
         self.loom();
         self.model(None);
         self.miri();
+        self.instructions(None, false);
     }
 
     pub(crate) fn check(&mut self) {
@@ -235,6 +236,19 @@ impl<'a> Plan<'a> {
                 .env("PROPTEST_CASES", "4");
             self.tests(&format!("miri {name}"), miri);
         }
+    }
+
+    /// Counts what a packet takes on each data path.
+    pub(crate) fn instructions(&mut self, only: Option<&str>, bless: bool) {
+        let release = self.cargo(&["build", "--release", "-p", "forebay-bench"]);
+        if !self.built("instructions, release", release) {
+            return;
+        }
+        let mut bench = Command::new(self.workspace.target_dir.join("release/forebay-bench"));
+        bench.arg("instructions");
+        bench.args(only.map(|only| format!("--only={only}")));
+        bench.args(bless.then_some("--bless"));
+        self.tests("instructions", bench);
     }
 
     /// Prints what failed and the line that adds up.

@@ -1,0 +1,303 @@
+//! Data paths in one thread, packet by packet the same work each time: what `instructions` counts.
+//!
+//! Each path does what an application does, in bursts of 32 where its name says nothing else. Both ends of a ring are in the
+//! one thread, each with a slot of its own.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use forebay::ring::FanInConfig;
+use forebay::{
+    BURST_MAX, Burst, Eal, Flags, Lcore, MbufConsumer, MbufProducer, Pool, PoolConfig, Port,
+    PortConfig, PortId, Ports, QueueId, Ring, TxBuffer,
+};
+
+use crate::ours::environment;
+
+const RING_SIZE: u32 = 1024;
+const MBUFS: u32 = 8192;
+/// Frames that are sent on a cable before the other end reads them: fewer than its ring holds.
+const CABLE_ROUND: u32 = 1024;
+/// Between two looks at a cable: the kernel shows frames a block at a time.
+const CABLE_WAIT: Duration = Duration::from_micros(500);
+/// Looks at a cable on which nothing comes.
+const CABLE_LOOKS: u32 = 4000;
+/// What lies on the cable of [`DataPath::AfPacket`].
+pub(crate) const CABLE: [&str; 2] = ["bench0", "bench1"];
+
+/// A path through the library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataPath {
+    /// Numbers through a ring with one producer, 32 at a time.
+    #[value(name = "ring-spsc-32")]
+    Spsc,
+    /// The same, one at a time.
+    #[value(name = "ring-spsc-1")]
+    SpscSingle,
+    /// Numbers through a ring with four lanes, the producers in turn.
+    #[value(name = "ring-fanin-32")]
+    Fanin,
+    /// Mbufs allocated and freed.
+    #[value(name = "pool-alloc-free-32")]
+    AllocFree,
+    /// Mbufs allocated by one slot, through a ring, freed by another.
+    #[value(name = "handoff-32")]
+    Handoff,
+    /// Packets from one `net_null` port to another.
+    #[value(name = "null-rx-tx")]
+    Null,
+    /// What server and client do with a packet: received, through a ring, buffered, sent.
+    #[value(name = "null-ring-txbuffer")]
+    Pipeline,
+    /// Frames out of one end of a cable by `net_af_packet` and in at the other.
+    #[value(name = "af-packet-tx-rx")]
+    AfPacket,
+}
+
+impl DataPath {
+    /// Its name.
+    pub(crate) fn name(self) -> String {
+        let name = self.to_possible_value();
+        name.map_or_else(String::new, |name| name.get_name().to_owned())
+    }
+
+    /// Packets of the shorter run. A multiple of what each loop does at once.
+    pub(crate) fn packets(self) -> u32 {
+        match self {
+            Self::AfPacket => 8 * CABLE_ROUND,
+            _ => 32 * RING_SIZE,
+        }
+    }
+
+    /// Moves so many packets.
+    pub(crate) fn run(self, packets: u32) -> Result<()> {
+        let mut args = ["-l0", "-m64", "--in-memory"].map(str::to_owned).to_vec();
+        match self {
+            Self::Null | Self::Pipeline => {
+                args.extend([0, 1].map(|port| format!("--vdev=net_null{port},size=64")));
+            }
+            Self::AfPacket => {
+                let port = |(number, iface)| format!("--vdev=net_af_packet{number},iface={iface}");
+                args.extend(CABLE.into_iter().enumerate().map(port));
+            }
+            _ => {}
+        }
+        let eal = environment(&args)?;
+        let bursts = packets / 32;
+        match self {
+            Self::Spsc => ring::<32>(&eal, packets),
+            Self::SpscSingle => ring::<1>(&eal, packets),
+            Self::Fanin => fan_in(&eal, bursts),
+            Self::AllocFree => alloc_free(&eal, bursts),
+            Self::Handoff => handoff(&eal, bursts),
+            Self::Null => null(&eal, bursts),
+            Self::Pipeline => pipeline(&eal, bursts),
+            Self::AfPacket => cable(&eal, packets),
+        }
+    }
+}
+
+fn ring<const BURST: usize>(eal: &Eal, items: u32) -> Result<()> {
+    let flags = Flags::SP_ENQ | Flags::SC_DEQ;
+    let ring = Ring::create(eal.region(), "path", RING_SIZE, None, flags)?;
+    let slots = (eal.claim_slot("sender")?, eal.claim_slot("receiver")?);
+    let mut producer = ring.producer(slots.0.owner())?;
+    let mut consumer = ring.consumer(slots.1.owner())?;
+    let (values, mut out) = ([7; BURST], [0; BURST]);
+    let mut left = items as usize;
+    while left > 0 {
+        if BURST == 1 {
+            ensure!(producer.enqueue(values[0]).is_ok(), "the ring is full");
+            ensure!(consumer.dequeue() == Some(7), "another item came");
+        } else {
+            ensure!(
+                producer.enqueue_burst(&values).count == BURST,
+                "the ring is full"
+            );
+            ensure!(
+                consumer.dequeue_burst(&mut out).count == BURST,
+                "items are missing"
+            );
+        }
+        left -= BURST;
+    }
+    Ok(())
+}
+
+fn fan_in(eal: &Eal, bursts: u32) -> Result<()> {
+    let config = FanInConfig {
+        lanes: 5,
+        lane_size: RING_SIZE,
+        limit: RING_SIZE,
+    };
+    let ring = Ring::create_fan_in(eal.region(), "path", config, None)?;
+    let receiver = eal.claim_slot("receiver")?;
+    let senders = (0..4).map(|_| eal.claim_slot("sender"));
+    let senders = senders.collect::<Result<Vec<_>, _>>()?;
+    let mut consumer = ring.consumer(receiver.owner())?;
+    let producers = senders.iter().map(|sender| ring.producer(sender.owner()));
+    let mut producers = producers.collect::<Result<Vec<_>, _>>()?;
+    let (values, mut out) = ([7; BURST_MAX], [0; BURST_MAX]);
+    for _ in 0..bursts / 4 {
+        for producer in &mut producers {
+            let sent = producer.enqueue_burst(&values).count;
+            ensure!(sent == BURST_MAX, "the ring is full");
+        }
+        for _ in 0..4 {
+            let count = consumer.dequeue_burst(&mut out).count;
+            ensure!(count == BURST_MAX, "items are missing");
+        }
+    }
+    Ok(())
+}
+
+fn alloc_free(eal: &Eal, bursts: u32) -> Result<()> {
+    let pool = pool(eal)?;
+    let lcore = Lcore::new(eal.claim_slot("alone")?);
+    let mut burst = Burst::new(&lcore);
+    for _ in 0..bursts {
+        allocate(&lcore, pool, &mut burst)?;
+        burst.clear();
+    }
+    Ok(())
+}
+
+fn handoff(eal: &Eal, bursts: u32) -> Result<()> {
+    let pool = pool(eal)?;
+    let (sender, receiver) = lcores(eal)?;
+    let (mut producer, mut consumer) = ends(eal, &sender, &receiver)?;
+    let (mut out, mut taken) = (Burst::new(&sender), Burst::new(&receiver));
+    for _ in 0..bursts {
+        allocate(&sender, pool, &mut out)?;
+        ensure!(
+            producer.enqueue_burst(&mut out).count == BURST_MAX,
+            "the ring is full"
+        );
+        let count = consumer.dequeue_burst(&receiver, &mut taken).count;
+        ensure!(count == BURST_MAX, "packets are missing");
+        taken.clear();
+    }
+    Ok(())
+}
+
+fn null(eal: &Eal, bursts: u32) -> Result<()> {
+    let pool = pool(eal)?;
+    let ports = Ports::probe(eal)?;
+    let lcore = Lcore::new(eal.claim_slot("alone")?);
+    start(&ports, pool)?;
+    let mut rx = port(&ports, 0)?.rx_queue(QueueId(0), lcore.owner())?;
+    let mut tx = port(&ports, 1)?.tx_queue(QueueId(0), lcore.owner())?;
+    let mut burst = Burst::new(&lcore);
+    for _ in 0..bursts {
+        ensure!(
+            rx.rx_burst(&lcore, &mut burst) == BURST_MAX,
+            "packets are missing"
+        );
+        ensure!(tx.tx_burst(&mut burst) == BURST_MAX, "not all were sent");
+    }
+    Ok(())
+}
+
+fn pipeline(eal: &Eal, bursts: u32) -> Result<()> {
+    let pool = pool(eal)?;
+    let ports = Ports::probe(eal)?;
+    let (server, client) = lcores(eal)?;
+    start(&ports, pool)?;
+    let (mut producer, mut consumer) = ends(eal, &server, &client)?;
+    let mut rx = port(&ports, 0)?.rx_queue(QueueId(0), server.owner())?;
+    let mut tx = port(&ports, 1)?.tx_queue(QueueId(0), client.owner())?;
+    let (mut received, mut taken) = (Burst::new(&server), Burst::new(&client));
+    let mut buffer = TxBuffer::new(&client);
+    for _ in 0..bursts {
+        let count = rx.rx_burst(&server, &mut received);
+        ensure!(count == BURST_MAX, "packets are missing");
+        ensure!(
+            producer.enqueue_burst(&mut received).count == BURST_MAX,
+            "the ring is full"
+        );
+        let count = consumer.dequeue_burst(&client, &mut taken).count;
+        ensure!(count == BURST_MAX, "packets are missing");
+        let mut sent = 0;
+        for mbuf in taken.drain() {
+            sent += buffer.buffer(mbuf, &mut tx);
+        }
+        ensure!(sent == BURST_MAX, "not all were sent");
+    }
+    Ok(())
+}
+
+fn cable(eal: &Eal, frames: u32) -> Result<()> {
+    let pool = pool(eal)?;
+    let ports = Ports::probe(eal)?;
+    let lcore = Lcore::new(eal.claim_slot("alone")?);
+    start(&ports, pool)?;
+    let mut tx = port(&ports, 0)?.tx_queue(QueueId(0), lcore.owner())?;
+    let mut rx = port(&ports, 1)?.rx_queue(QueueId(0), lcore.owner())?;
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
+    frame.resize(64, 0x5a);
+    let mut burst = Burst::new(&lcore);
+    for _ in 0..frames / CABLE_ROUND {
+        for _ in 0..CABLE_ROUND / 32 {
+            while let (true, Some(mbuf)) = (burst.room() > 0, lcore.mbuf_from(pool, &frame)) {
+                ensure!(burst.push(mbuf).is_ok(), "the burst is full");
+            }
+            while !burst.is_empty() {
+                tx.tx_burst(&mut burst);
+            }
+        }
+        let (mut received, mut looks) = (0, 0);
+        while received < CABLE_ROUND as usize {
+            let count = rx.rx_burst(&lcore, &mut burst);
+            burst.clear();
+            received += count;
+            if count == 0 {
+                looks += 1;
+                ensure!(looks < CABLE_LOOKS, "frames are missing");
+                thread::sleep(CABLE_WAIT);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pool(eal: &Eal) -> Result<Pool> {
+    Ok(Pool::create(eal.region(), &PoolConfig::new("path", MBUFS))?)
+}
+
+fn allocate<'c>(lcore: &'c Lcore, pool: Pool, burst: &mut Burst<'c>) -> Result<()> {
+    let count = lcore.alloc_burst(pool, burst, BURST_MAX);
+    ensure!(count == BURST_MAX, "the pool is empty");
+    Ok(())
+}
+
+fn lcores(eal: &Eal) -> Result<(Lcore, Lcore)> {
+    let lcore = |name| -> Result<Lcore> { Ok(Lcore::new(eal.claim_slot(name)?)) };
+    Ok((lcore("sender")?, lcore("receiver")?))
+}
+
+type Ends = (MbufProducer<'static>, MbufConsumer<'static>);
+
+fn ends(eal: &Eal, sender: &Lcore, receiver: &Lcore) -> Result<Ends> {
+    let flags = Flags::SP_ENQ | Flags::SC_DEQ;
+    let ring = Ring::create(eal.region(), "path", RING_SIZE, None, flags)?;
+    let consumer = MbufConsumer::new(ring.consumer(receiver.owner())?);
+    Ok((MbufProducer::new(ring.producer(sender.owner())?), consumer))
+}
+
+fn port(ports: &Ports, number: u16) -> Result<&Port> {
+    Ok(ports.port(PortId(number))?)
+}
+
+/// A queue each way on both ports.
+fn start(ports: &Ports, pool: Pool) -> Result<()> {
+    for number in [0, 1] {
+        let port = port(ports, number)?;
+        port.configure(1, 1, &PortConfig::default())?;
+        port.rx_queue_setup(QueueId(0), 0, pool)?;
+        port.tx_queue_setup(QueueId(0), 0)?;
+        port.start()?;
+    }
+    Ok(())
+}
