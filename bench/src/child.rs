@@ -122,6 +122,11 @@ impl Running {
             Err(_) => bail!("{name} was not ready after {} s", READY_MAX.as_secs()),
         }
     }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 /// Reads all that comes, on a thread of its own; tells when the word came, or else the last line.

@@ -3,12 +3,13 @@
 //! Both sides of a round are processes made afresh, on the same cores and the same kind of pages, and do the same number of
 //! items. Who goes first changes from round to round. No round is dropped.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,14 +23,18 @@ use crate::machine::Machine;
 use crate::pages::Pages;
 use crate::peer::{INSTALL, Peers};
 use crate::pipeline;
+use crate::plot;
 use crate::quiet::Watch;
 use crate::round::{self, Round};
 use crate::statistics::Quartiles;
+use crate::veth::{Load, Side};
 
 /// A peer that stays under this part of its figure is not what it should be, and neither is the ratio.
 const FIGURE_PART: f64 = 0.8;
 /// What of the target the lower quartile has to reach.
 const LOWER_PART: f64 = 0.9;
+/// The verdict on a line that did not run to its end.
+const BROKEN: &str = "ERROR";
 /// Rounds of each line, if nothing else is said; less are no result to keep.
 const ROUNDS: u32 = 15;
 /// Percent of a core that others may take before a result says so.
@@ -52,6 +57,9 @@ pub(crate) struct Args {
     /// Where all rounds go [default: bench/results for the whole table, else the target folder]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Draw ring throughput by burst instead: docs/ring-throughput.svg
+    #[arg(long)]
+    plot: bool,
     /// Where the peers are built
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     target: PathBuf,
@@ -92,10 +100,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.against.is_some() && peers.is_none() {
         println!("no libdpdk here: ours runs alone; install it with `{INSTALL}`");
     }
-    let is_whole = lines.len() == LINES.len() && peers.is_some() && args.rounds >= ROUNDS;
+    let plots = args.plot;
+    let is_whole = !plots && lines.len() == LINES.len() && peers.is_some() && args.rounds >= ROUNDS;
     let out = args.out.clone().unwrap_or_else(|| {
-        let name = format!("{}-{}.jsonl", machine.date(), machine.commit);
-        if is_whole {
+        let what = if plots { "-plot" } else { "" };
+        let name = format!("{}-{}{what}.jsonl", machine.date(), machine.commit);
+        if is_whole || plots {
             root.join("bench/results").join(name)
         } else {
             args.target.join("rounds").join(name)
@@ -106,6 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         peers,
         scratch: scratch.path(),
         interrupted: Arc::default(),
+        loads: Mutex::default(),
     };
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&bench.interrupted))?;
@@ -113,26 +124,41 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut file = Rounds::create(out)?;
     file.write(&bench.facts(&machine, args.rounds))?;
     bench.introduce(&machine);
+    if plots {
+        let picture = root.join("docs/ring-throughput.svg");
+        plot::run(&bench, &machine, args.rounds, (&picture, &mut file))?;
+        eprintln!("all rounds: {}", file.path.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut results = Vec::new();
     for line in lines {
-        let result = bench.line(line, args.rounds, &mut file)?;
+        let result = match bench.line(line, args.rounds, &mut file) {
+            Err(error) if !bench.interrupted.load(Ordering::Relaxed) => broken(line, &error),
+            result => result?,
+        };
         println!("{}", result.text);
         file.write(&json!({ "result": &result }))?;
         results.push(result);
     }
     conclude(&results);
     eprintln!("all rounds: {}", file.path.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(if results.iter().any(|result| result.verdict == BROKEN) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// What all lines of a run have in common.
 #[derive(Debug)]
-struct Bench<'a> {
-    pages: Pages,
-    peers: Option<Peers>,
+pub(crate) struct Bench<'a> {
+    pub(crate) pages: Pages,
+    pub(crate) peers: Option<Peers>,
     /// A folder that goes with the run.
-    scratch: &'a Path,
+    pub(crate) scratch: &'a Path,
     interrupted: Arc<AtomicBool>,
+    /// What both sides carry over veth, by the length of a frame.
+    loads: Mutex<BTreeMap<usize, Load>>,
 }
 
 /// What a line came to.
@@ -173,6 +199,17 @@ impl Bench<'_> {
     }
 
     fn line(&self, line: &Line, rounds: u32, file: &mut Rounds) -> Result<LineResult> {
+        let mut notes = String::new();
+        if let Work::Veth { len, .. } = line.work {
+            match self.load(len) {
+                Ok(load) => {
+                    file.write(&json!({ "line": line.name, "load": load }))?;
+                    notes = format!("\n{}", load.text(line.name));
+                }
+                Err(error) if error.is::<lab::Error>() => return Ok(skipped(line, &error)),
+                Err(error) => return Err(error.context(line.name)),
+            }
+        }
         let (mut ours, mut theirs, mut disturbed) = (Vec::new(), Vec::new(), 0.0_f64);
         for number in 0..rounds {
             eprintln!("{}: round {} of {rounds}", line.name, number + 1);
@@ -186,9 +223,12 @@ impl Bench<'_> {
                     file.path.display()
                 );
                 if is_ours {
-                    our_round = Some(self.ours(line).with_context(|| line.name)?);
+                    our_round = Some(
+                        self.ours(line.work, line.items)
+                            .with_context(|| line.name)?,
+                    );
                 } else if let Some(peers) = &self.peers {
-                    let round = self.theirs(peers, line);
+                    let round = self.theirs(peers, line.work, line.items);
                     their_round = Some(round.with_context(|| format!("{}, the peer", line.name))?);
                 }
             }
@@ -214,6 +254,7 @@ impl Bench<'_> {
             theirs.extend(their_value);
         }
         let mut result = result(line, &ours, &theirs)?;
+        result.text.push_str(&notes);
         if disturbed > DISTURBED {
             let note = format!(
                 "\nDISTURBED {} others took up to {disturbed:.0} % of a core",
@@ -224,14 +265,26 @@ impl Bench<'_> {
         Ok(result)
     }
 
-    fn ours(&self, line: &Line) -> Result<Round> {
+    /// What both sides carry; looked for once.
+    fn load(&self, len: usize) -> Result<Load> {
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(load) = loads.get(&len) {
+            return Ok(*load);
+        }
+        let load = Load::find(self, len)?;
+        loads.insert(len, load);
+        Ok(load)
+    }
+
+    /// One round of ours.
+    pub(crate) fn ours(&self, work: Work, items: u64) -> Result<Round> {
         let mut eal = vec!["-l0-1".to_owned(), "-m64".to_owned()];
         eal.push(format!("--runtime-dir={}", self.scratch.display()));
         eal.push("--file-prefix=ours".to_owned());
         eal.extend(self.pages.ours());
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
-        match line.work {
+        match work {
             Work::Start { secondary } => {
                 return started(secondary, self.pages.name(), |kind| {
                     let mut command = Command::new(&program);
@@ -240,26 +293,28 @@ impl Bench<'_> {
                 });
             }
             Work::Pipeline => return pipeline::ours(self.scratch, &self.pages),
+            Work::Veth { len, .. } => return self.load(len)?.round(self, Side::Ours),
             Work::Ring { shape, burst, .. } => {
                 command.arg("ring").arg(name_of(shape));
-                command.arg(burst.to_string()).arg(line.items.to_string());
+                command.arg(burst.to_string()).arg(items.to_string());
             }
             Work::Pool { shape, .. } => {
                 command.arg("pool").arg(name_of(shape));
-                command.arg(line.items.to_string());
+                command.arg(items.to_string());
             }
         }
         command.arg("--").args(eal);
         round_of(&mut command)
     }
 
-    fn theirs(&self, peers: &Peers, line: &Line) -> Result<Round> {
+    /// One round of the peer's.
+    pub(crate) fn theirs(&self, peers: &Peers, work: Work, items: u64) -> Result<Round> {
         let mut eal = ["-l0,1", "-m128", "--log-level=error"]
             .map(str::to_owned)
             .to_vec();
         eal.extend(self.pages.peer_alone());
-        let items = line.items.to_string();
-        let mut command = match line.work {
+        let items = items.to_string();
+        let mut command = match work {
             Work::Start { secondary } => {
                 return started(secondary, self.pages.name(), |kind| {
                     let shared = ["-l0,1", "-m64", "--file-prefix=forebay-bench-peer"];
@@ -270,6 +325,10 @@ impl Bench<'_> {
                 });
             }
             Work::Pipeline => return pipeline::theirs(peers, &self.pages),
+            Work::Veth { len, naps } => {
+                let side = if naps { Side::Napping } else { Side::Peer };
+                return self.load(len)?.round(self, side);
+            }
             Work::Ring { burst, peer, .. } => {
                 peers.command("ring", &eal, &[peer.to_owned(), burst.to_string(), items])
             }
@@ -301,6 +360,7 @@ fn started(
         sum: 1,
         expected: 1,
         pages: pages.to_owned(),
+        detail: None,
     })
 }
 
@@ -312,6 +372,27 @@ fn name_of(value: impl ValueEnum) -> String {
 
 fn round_of(command: &mut Command) -> Result<Round> {
     round::parse(&child::output(command, ROUND_MAX)?)
+}
+
+/// A line that did not run to its end.
+fn broken(line: &Line, why: &anyhow::Error) -> LineResult {
+    LineResult {
+        text: format!("ERROR {} {why:#}", line.name),
+        verdict: BROKEN.to_owned(),
+        ..skipped(line, why)
+    }
+}
+
+/// A line that this user may not run.
+fn skipped(line: &Line, why: &anyhow::Error) -> LineResult {
+    LineResult {
+        name: line.name,
+        text: format!("SKIPPED {} {why:#}", line.name),
+        target: line.target,
+        ratio: None,
+        lower: None,
+        verdict: "skipped".to_owned(),
+    }
 }
 
 /// What the rounds of a line come to.
@@ -344,15 +425,17 @@ fn result(line: &Line, ours: &[f64], theirs: &[f64]) -> Result<LineResult> {
         ratio.upper,
         unit.name()
     );
+    let figure = line.figure.unwrap_or(f64::NAN);
+    // Without a figure the peer is what it is.
     let best = theirs
         .iter()
-        .map(|value| unit.ratio(*value, line.figure))
-        .fold(0.0, f64::max);
+        .map(|value| unit.ratio(*value, figure))
+        .fold(if line.figure.is_some() { 0.0 } else { 1.0 }, f64::max);
     let verdict = match line.target {
         _ if best < FIGURE_PART => {
             let void = format!(
                 "VOID {name} the peer's best round is {best:.2} of its figure, {} {}",
-                line.figure,
+                figure,
                 unit.name()
             );
             text = format!("{text}\n{void}");
@@ -402,7 +485,7 @@ fn conclude(results: &[LineResult]) {
 
 /// The file of all rounds: a line of JSON each, written as they end.
 #[derive(Debug)]
-struct Rounds {
+pub(crate) struct Rounds {
     file: File,
     path: PathBuf,
 }
@@ -417,7 +500,8 @@ impl Rounds {
         Ok(Self { file, path })
     }
 
-    fn write(&mut self, value: &serde_json::Value) -> Result<()> {
+    /// Adds a line.
+    pub(crate) fn write(&mut self, value: &serde_json::Value) -> Result<()> {
         writeln!(self.file, "{value}")
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
@@ -435,7 +519,7 @@ mod tests {
             peer: "handoff",
         },
         target: Some(1.5),
-        figure: 10.0,
+        figure: Some(10.0),
         unit: Unit::Rate,
         items: 1,
     };

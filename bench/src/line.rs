@@ -10,7 +10,7 @@ pub(crate) struct Line {
     /// Ours over the peer's, better is more; `None` where it is only told.
     pub(crate) target: Option<f64>,
     /// What the peer did on the machine that the targets were made on, quiet, in the line's unit.
-    pub(crate) figure: f64,
+    pub(crate) figure: Option<f64>,
     pub(crate) unit: Unit,
     /// Items of a round, both sides: about half a second of the peer. 0 for a round of a given time.
     pub(crate) items: u64,
@@ -30,6 +30,8 @@ pub(crate) enum Work {
     },
     /// Server, client, and ports that make and swallow packets.
     Pipeline,
+    /// Forwarding frames of that length between hosts; the peer looks all the time, or naps when nothing comes.
+    Veth { len: usize, naps: bool },
     /// A process starts: as the primary, or into a group that is there.
     Start { secondary: bool },
 }
@@ -82,7 +84,22 @@ const fn spsc(name: &'static str, burst: usize, target: f64, figure: f64, items:
             peer: "spsc",
         },
         target: Some(target),
-        figure,
+        figure: Some(figure),
+        unit: Unit::Rate,
+        items,
+    }
+}
+
+const fn mpmc(name: &'static str, burst: usize, target: f64, figure: f64, items: u64) -> Line {
+    Line {
+        name,
+        work: Work::Ring {
+            shape: ring::Shape::Mpmc,
+            burst,
+            peer: "mpmc",
+        },
+        target: Some(target),
+        figure: Some(figure),
         unit: Unit::Rate,
         items,
     }
@@ -97,7 +114,7 @@ const fn fanin(name: &'static str, burst: usize, target: f64, figure: f64, items
             peer: "mpsc",
         },
         target: Some(target),
-        figure,
+        figure: Some(figure),
         unit: Unit::Rate,
         items,
     }
@@ -108,9 +125,20 @@ const fn start(name: &'static str, secondary: bool, figure: f64) -> Line {
         name,
         work: Work::Start { secondary },
         target: None,
-        figure,
+        figure: Some(figure),
         unit: Unit::Time,
         items: 1,
+    }
+}
+
+const fn veth(name: &'static str, len: usize, naps: bool, target: Option<f64>) -> Line {
+    Line {
+        name,
+        work: Work::Veth { len, naps },
+        target,
+        figure: None,
+        unit: Unit::Cost,
+        items: 0,
     }
 }
 
@@ -127,12 +155,14 @@ pub(crate) const LINES: &[Line] = &[
             peer: "spsc-1core",
         },
         target: Some(1.1),
-        figure: 1.6,
+        figure: Some(1.6),
         unit: Unit::Cost,
         items: 400_000_000,
     },
     fanin("ring-fanin-2core-32", 32, 1.8, 240.0, 150_000_000),
     fanin("ring-fanin-2core-8", 8, 3.0, 75.0, 50_000_000),
+    mpmc("ring-mpmc-2core-1", 1, 1.5, 9.0, 5_000_000),
+    mpmc("ring-mpmc-2core-32", 32, 0.3, 240.0, 60_000_000),
     Line {
         name: "pool-alloc-free-32",
         work: Work::Pool {
@@ -140,7 +170,7 @@ pub(crate) const LINES: &[Line] = &[
             peer: "alloc-free",
         },
         target: Some(1.5),
-        figure: 13.0,
+        figure: Some(13.0),
         unit: Unit::Cost,
         items: 50_000_000,
     },
@@ -151,7 +181,7 @@ pub(crate) const LINES: &[Line] = &[
             peer: "handoff",
         },
         target: Some(1.5),
-        figure: 52.0,
+        figure: Some(52.0),
         unit: Unit::Rate,
         items: 30_000_000,
     },
@@ -159,10 +189,14 @@ pub(crate) const LINES: &[Line] = &[
         name: "pipeline-null",
         work: Work::Pipeline,
         target: Some(1.5),
-        figure: 28.0,
+        figure: Some(28.0),
         unit: Unit::Rate,
         items: 0,
     },
+    veth("pipeline-veth-64", 64, false, Some(1.2)),
+    veth("pipeline-veth-1500", 1500, false, Some(1.2)),
+    veth("pipeline-veth-64-napping", 64, true, None),
+    veth("pipeline-veth-1500-napping", 1500, true, None),
     start("start-primary", false, 170.0),
     start("start-secondary", true, 76.0),
 ];

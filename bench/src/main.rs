@@ -16,7 +16,9 @@
 //! | `pipeline` | server and client, ours and DPDK's example |
 //! | `example` | that example, fetched and built |
 //! | `quiet` | CPU time that went to others meanwhile |
+//! | `veth` | forwarding between hosts: the load that both sides carry, and what a packet costs |
 //! | `compare` | the rounds of a line, and what they come to |
+//! | `plot` | ring throughput by burst, as a picture |
 //! | `path` | data paths in one thread |
 //! | `instructions` | what they take a packet, beside the table that is kept |
 #![forbid(unsafe_code)]
@@ -32,9 +34,11 @@ mod pages;
 mod path;
 mod peer;
 mod pipeline;
+mod plot;
 mod quiet;
 mod round;
 mod statistics;
+mod veth;
 
 use std::process::ExitCode;
 
@@ -57,6 +61,15 @@ enum Task {
     Compare(compare::Args),
     /// User-mode instructions a packet of each data path
     Instructions(instructions::Args),
+    /// Frames out of an interface until stdin ends
+    Generate {
+        /// Where
+        iface: String,
+        /// Bytes of a frame
+        len: usize,
+        /// Frames a second
+        rate: f64,
+    },
     /// One data path, so many packets
     Path {
         /// Which
@@ -98,6 +111,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Compare(args) => compare::run(&args),
         Task::Instructions(args) => instructions::run(&args),
+        Task::Generate { iface, len, rate } => {
+            veth::generate(&iface, len, rate).map(|()| ExitCode::SUCCESS)
+        }
         Task::Path { path, packets } => path.run(packets).map(|()| ExitCode::SUCCESS),
         Task::Ring {
             shape,

@@ -16,7 +16,7 @@ pub(crate) const INSTALL: &str = "apt-get install libdpdk-dev gcc pkg-config dpk
 const BUILD_MAX: Duration = Duration::from_secs(120);
 
 /// The programs of `bench/peers`, a source each.
-const PROGRAMS: &[&str] = &["ring", "pool", "start", "totals"];
+const PROGRAMS: &[&str] = &["ring", "pool", "start", "totals", "forward"];
 
 /// The peers, built.
 #[derive(Debug)]

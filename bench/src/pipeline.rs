@@ -74,6 +74,7 @@ pub(crate) fn ours(scratch: &Path, pages: &Pages) -> Result<Round> {
         sum: items,
         expected: items,
         pages,
+        detail: None,
     })
 }
 

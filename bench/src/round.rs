@@ -18,6 +18,9 @@ pub(crate) struct Round {
     pub(crate) expected: u64,
     /// What the memory lay on.
     pub(crate) pages: String,
+    /// What else is worth keeping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<serde_json::Value>,
 }
 
 impl Round {

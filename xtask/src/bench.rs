@@ -23,8 +23,11 @@ pub(crate) struct BenchArgs {
     /// Where all rounds go [default: bench/results for the whole table, else target/bench/rounds]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Draw ring throughput by burst instead: docs/ring-throughput.svg
+    #[arg(long)]
+    plot: bool,
     /// Count user-mode instructions a packet instead, and compare with bench/instructions.tsv
-    #[arg(long, conflicts_with_all = ["against", "out"])]
+    #[arg(long, conflicts_with_all = ["against", "out", "plot"])]
     pub(crate) instructions: bool,
     /// With --instructions: write what was counted into the table
     #[arg(long, requires = "instructions")]
@@ -63,6 +66,9 @@ pub(crate) fn run(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
         if let Some(value) = value {
             bench.arg(name).arg(value);
         }
+    }
+    if args.plot {
+        bench.arg("--plot");
     }
     if let Some(out) = &args.out {
         bench.arg("--out").arg(out);

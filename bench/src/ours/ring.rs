@@ -28,6 +28,8 @@ pub(crate) enum Shape {
     Alone,
     /// Four lanes to one, on two cores.
     Fanin,
+    /// Through a ring for many to many, on two cores.
+    Mpmc,
 }
 
 /// One round.
@@ -63,7 +65,12 @@ fn run_with<const BURST: usize>(shape: Shape, items: u64, args: &[String]) -> Re
         };
         Ring::create_fan_in(region, "bench", config, None)?
     } else {
-        Ring::create(region, "bench", SIZE, None, Flags::SP_ENQ | Flags::SC_DEQ)?
+        let flags = if shape == Shape::Mpmc {
+            Flags::NONE
+        } else {
+            Flags::SP_ENQ | Flags::SC_DEQ
+        };
+        Ring::create(region, "bench", SIZE, None, flags)?
     };
     let consumer = ring.consumer(receiver.owner())?;
     let producers = senders
@@ -72,7 +79,9 @@ fn run_with<const BURST: usize>(shape: Shape, items: u64, args: &[String]) -> Re
         .collect::<Result<Vec<_>, _>>()?;
     let taken = match shape {
         Shape::Alone => alone::<BURST>(producers, consumer, items),
-        Shape::Spsc | Shape::Fanin => two_cores::<BURST>(&eal, producers, consumer, items)?,
+        Shape::Spsc | Shape::Fanin | Shape::Mpmc => {
+            two_cores::<BURST>(&eal, producers, consumer, items)?
+        }
     };
     Ok(Round {
         items: taken.items,
@@ -80,6 +89,7 @@ fn run_with<const BURST: usize>(shape: Shape, items: u64, args: &[String]) -> Re
         sum: taken.sum,
         expected: sum_below(items),
         pages: pages(&eal),
+        detail: None,
     })
 }
 
