@@ -18,6 +18,8 @@ struct RingRow {
     faults: u64,
     open: bool,
     consumer: Option<End>,
+    /// All of them, where there are many.
+    consumers: Vec<End>,
     producers: Vec<Lane>,
 }
 
@@ -51,9 +53,12 @@ impl Row for RingRow {
     ];
 
     fn cells(&self) -> Vec<String> {
-        let consumer = self.consumer.as_ref().map_or("-".into(), |end| {
+        let mut consumers = self.consumers.iter().map(|end| {
             let dead = if end.alive { "" } else { ", dead" };
             format!("slot {} (process {}{dead})", end.slot, end.pid)
+        });
+        let consumer = consumers.next().map_or("-".into(), |first| {
+            consumers.fold(first, |all, next| all + ", " + &next)
         });
         let producers: Vec<_> = self
             .producers
@@ -90,23 +95,34 @@ pub(crate) fn run(args: &GroupArgs) -> anyhow::Result<bool> {
 }
 
 fn row(region: &Region, ring: &Ring<'_>) -> RingRow {
-    let owner = ring.consumer_owner();
     let producers = ring.producers().map(|(slot, fill, drops)| Lane {
         slot: slot.get(),
         fill: fill as u64,
         drops,
     });
-    let is_single = ring.flags().has(Flags::SP_ENQ);
+    let kind = match (
+        ring.flags().has(Flags::SP_ENQ),
+        ring.flags().has(Flags::SC_DEQ),
+    ) {
+        (true, true) => "one producer",
+        (false, true) => "fan-in",
+        (true, false) => "many consumers",
+        (false, false) => "many to many",
+    };
     RingRow {
         name: ring.name().to_string(),
-        kind: if is_single { "one producer" } else { "fan-in" },
+        kind,
         size: ring.size(),
         fill: ring.len() as u64,
         high_water: ring.high_water(),
         drops: ring.drops(),
         faults: ring.faults(),
         open: ring.is_open(),
-        consumer: end(region, owner),
+        consumer: end(region, ring.consumer_owner()),
+        consumers: ring
+            .consumers()
+            .filter_map(|owner| end(region, owner))
+            .collect(),
         producers: producers.collect(),
     }
 }

@@ -27,7 +27,8 @@
 //! are the ring's, whoever comes to take them. The consumer between steps 2 and 3: they carry its tag and are in the ring
 //! still; the sweep empties the ring before it looks at tags, so it finds them once. Therefore a packet is passed on or
 //! freed only after step 3: before it, it would be in two places that both count. It is unmarked after step 3 for the next
-//! consumer, which must find what is in the ring still marked.
+//! consumer, which must find what is in the ring still marked. In a ring with many consumers step 1 claims one packet, which
+//! the ring lists until step 3 closes the claim; the sweep closes a dead one's, with the same steps.
 
 use core::fmt;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -35,7 +36,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use eal::holder::{Holder, HolderKind};
 use eal::process::BufferCounters;
 use eal::sleep::{Found, Source};
-use ring::{Consumer, Dequeued, Enqueued, Producer};
+use ring::{Consumer, Dequeued, Enqueued, LeftClaim, NoBulk, Producer};
 
 use crate::burst::Burst;
 use crate::index::MbufIndex;
@@ -89,18 +90,22 @@ impl<'r> MbufProducer<'r> {
     }
 
     /// Sends all of the burst, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`NoBulk`] in a ring with many consumers.
     #[inline]
-    pub fn enqueue_bulk(&mut self, burst: &mut Burst<'_>) -> Enqueued {
+    pub fn enqueue_bulk(&mut self, burst: &mut Burst<'_>) -> Result<Enqueued, NoBulk> {
         let whole = self.is_of(burst.lcore()) && prepare(burst, || self.ring.free()) == burst.len();
         let done = if whole {
             self.ring.enqueue_bulk(burst.indices())
         } else {
-            Enqueued {
+            Ok(Enqueued {
                 count: 0,
                 free: self.ring.free(),
-            }
+            })
         };
-        burst.forget_front(done.count);
+        burst.forget_front(done.map_or(0, |done| done.count));
         mark(burst.lcore(), burst.indices(), false);
         done
     }
@@ -313,6 +318,18 @@ impl fmt::Debug for MbufConsumer<'_> {
             .field("owner", &self.ring.owner())
             .finish_non_exhaustive()
     }
+}
+
+/// Takes a packet that a dead consumer had claimed: tag, close, unmark, as a consumer does.
+pub(crate) fn take_over<'c>(lcore: &'c Lcore, burst: &mut Burst<'c>, claim: LeftClaim<'_>) {
+    burst.extend_with(lcore, 1, |out| {
+        let find = |index| Some(lcore.find(index)?.1);
+        out[0] = claim.item();
+        let good = tag_good(find, lcore.holder(), lcore.counters(), &mut out[..1]);
+        claim.close();
+        compiler_fence(Ordering::Release);
+        unmark(find, lcore.counters(), &mut out[..good])
+    });
 }
 
 /// Whether an mbuf with this tag may have been sent: by any slot, the reader's own too. Who feeds the lane now need not be who

@@ -3,7 +3,7 @@
 //! ```text
 //! 1. choose    dead slots -> SWEEPING            eal: `Region::claim_dead`
 //! 2. queues    half-done gives and takes of device queues are undone
-//! 3. lanes     rings that nobody living consumes are emptied
+//! 3. lanes     rings that nobody living consumes are emptied; what the dead had claimed of many consumers' rings is taken over
 //! 4. magazines of the dead: what is listed is free, then the magazine is
 //! 5. note      what is listed in any ring is not in a dead one's hands
 //! 6. scan      what carries a dead one's tag and was not noted is free
@@ -17,6 +17,7 @@
 //! | tags of the dead   | this sweep, and a living consumer that takes from a ring          |
 //! | magazines of the dead | this sweep                                                     |
 //! | heads of rings that nobody consumes | this sweep, which has claimed that end           |
+//! | claims of the dead in rings of many consumers | this sweep, which alone closes them    |
 //!
 //! All dead slots are swept as one set, phase by phase. The order is what makes it right; `docs/protocol.md`, section 4, says why,
 //! and the crash model runs this code with each phase left out or moved. Two things differ from what is said there. Lanes are
@@ -41,7 +42,7 @@ use crate::SEGMENTS_MAX;
 use crate::burst::Burst;
 use crate::error::Error;
 use crate::frames::Orphaned;
-use crate::handoff::MbufConsumer;
+use crate::handoff::{MbufConsumer, take_over};
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
 use crate::pool::Pool;
@@ -271,9 +272,10 @@ impl Sweep<'_> {
         }
     }
 
-    /// Empties each ring whose consumer is dead or nobody. A successor that claims the end first finds all there, and what it
-    /// takes it tags.
+    /// Takes over what dead consumers of many had claimed, then empties each ring whose consumers are dead or nobody. A successor
+    /// that claims the end first finds all there, and what it takes it tags.
     fn lanes(&mut self) {
+        self.claims();
         // Rings of other things, and those that nobody has sent by yet, are closed, so that producers see that nobody comes; what
         // lies in them is for the next consumer.
         for (ring, _) in self.rings.iter().filter(|(_, mbufs)| !mbufs) {
@@ -284,7 +286,8 @@ impl Sweep<'_> {
         }
         for (ring, _) in self.rings.iter().filter(|(_, mbufs)| *mbufs) {
             let owner = ring.consumer_owner();
-            if self.region.owner_alive(owner) || (owner == eal::Owner::NONE && ring.len() == 0) {
+            let is_consumed = ring.consumers().any(|owner| self.region.owner_alive(owner));
+            if is_consumed || (owner == eal::Owner::NONE && ring.len() == 0) {
                 continue;
             }
             // Taken by a successor meanwhile, or damaged: then what lies there is noted below.
@@ -302,6 +305,33 @@ impl Sweep<'_> {
                 if done.left == 0 && end.is_empty() {
                     break;
                 }
+            }
+        }
+    }
+
+    /// What the dead had claimed: tag, then close, then free. The claim names them until it is closed, so that whoever sweeps after
+    /// this one finds what it has not closed.
+    fn claims(&mut self) {
+        if mutated("the sweep leaves claims") {
+            return;
+        }
+        for (ring, mbufs) in &self.rings {
+            ring.forget_dead_consumers();
+            // A claim of a slot that is FREE was left by one who ended without closing it.
+            let is_gone = |slot: SlotId| {
+                self.dead.contains(slot)
+                    || self.region.slots()[slot.index()].state().0 == SlotState::Free
+            };
+            for claim in ring.left_claims(is_gone) {
+                if !mbufs {
+                    // A number: whoever had it in hand is gone.
+                    claim.close();
+                    continue;
+                }
+                let mut burst = Burst::new(self.lcore);
+                take_over(self.lcore, &mut burst, claim);
+                self.report.rings += u32::try_from(burst.len()).unwrap_or(u32::MAX);
+                burst.clear();
             }
         }
     }
@@ -403,10 +433,9 @@ impl Sweep<'_> {
     /// need not be looked at, since a ring too many wakes somebody for nothing, and one too few leaves him asleep.
     fn wake(&self) {
         for (ring, _) in &self.rings {
-            if ring.len() > 0
-                && let Some(slot) = ring.consumer_owner().slot()
-            {
-                self.region.ring_doorbell(slot);
+            if ring.len() > 0 {
+                let consumers = ring.consumers().filter_map(eal::Owner::slot);
+                consumers.for_each(|slot| self.region.ring_doorbell(slot));
             }
         }
     }

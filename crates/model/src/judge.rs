@@ -18,6 +18,9 @@ const LIVE: u32 = 1;
 const SLOT_TAG: u32 = 1;
 const QUEUE_TAG: u32 = 2;
 const SEGMENTS_MAX: usize = 64;
+/// Laps in the slots of a ring of many: 3 bits in this build.
+const LAP_SHIFT: u32 = 61;
+const LAP_MASK: u64 = 7;
 
 /// Where an mbuf was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,6 +217,9 @@ fn walk_ring(
     listed: &mut BTreeMap<u32, Vec<Listed>>,
     faults: &mut Vec<String>,
 ) {
+    if ring.is_shared {
+        return walk_array(world, words, ring, slots, listed, faults);
+    }
     let consumer = world.read(ring.consumer);
     if consumer != 0 && !slots.lives(consumer) && world.read(ring.consumer + 1) & 1 == 1 {
         faults.push(format!(
@@ -224,7 +230,7 @@ fn walk_ring(
     for lane in 0..ring.lanes {
         let (head, tail) = (world.read(ring.head(lane)), world.read(ring.tails + lane));
         let waiting = tail.wrapping_sub(head);
-        if waiting as usize > ring.size {
+        if waiting > ring.capacity {
             faults.push(format!(
                 "ring {} lane {lane}: head {head}, tail {tail}",
                 ring.name
@@ -239,21 +245,122 @@ fn walk_ring(
             ));
         }
         for offset in 0..waiting {
-            let mut index = world.read(ring.slot(lane, head.wrapping_add(offset)));
-            for _ in 0..SEGMENTS_MAX {
-                let place = Listed::Lane(ring.name.clone(), lane);
-                listed.entry(index).or_default().push(place);
-                let found = words
-                    .pools
-                    .iter()
-                    .find_map(|pool| Some((pool, pool.number(index)?)));
-                let Some((pool, number)) = found else { break };
-                index = world.read(pool.meta(number) + 6);
-                if index == NONE {
-                    break;
-                }
+            let index = world.read(ring.slot(lane, head.wrapping_add(offset)));
+            list_chain(
+                world,
+                words,
+                index,
+                &Listed::Lane(ring.name.clone(), lane),
+                listed,
+            );
+        }
+    }
+}
+
+/// Lists a packet and its segments.
+fn list_chain(
+    world: &World,
+    words: &Words,
+    head: u32,
+    place: &Listed,
+    listed: &mut BTreeMap<u32, Vec<Listed>>,
+) {
+    let mut index = head;
+    for _ in 0..SEGMENTS_MAX {
+        listed.entry(index).or_default().push(place.clone());
+        let found = words
+            .pools
+            .iter()
+            .find_map(|pool| Some((pool, pool.number(index)?)));
+        let Some((pool, number)) = found else { break };
+        index = world.read(pool.meta(number) + 6);
+        if index == NONE {
+            break;
+        }
+    }
+}
+
+/// The array of many consumers: full slots list what waits for one that lives, or for nobody; no claim outlasts an operation; and
+/// what is full stands in a row, where whoever comes finds it.
+fn walk_array(
+    world: &World,
+    words: &Words,
+    ring: &RingWords,
+    slots: &Slots,
+    listed: &mut BTreeMap<u32, Vec<Listed>>,
+    faults: &mut Vec<String>,
+) {
+    let name = &ring.name;
+    let mut has_dead = false;
+    for number in 0..ring.consumers {
+        let consumer = world.read(ring.consumer(number));
+        if consumer != 0 && !slots.lives(consumer) {
+            has_dead = true;
+            if world.read(ring.consumer(number) + 1) & 1 == 1 {
+                faults.push(format!("ring {name} is open, and a consumer of it is dead"));
             }
         }
+    }
+    let (head, tail) = (world.read_wide(ring.heads), world.read_wide(ring.tails));
+    let size = ring.size as u64;
+    if tail.wrapping_sub(head).cast_signed() > 2 * size.cast_signed() {
+        faults.push(format!("ring {name}: head {head}, tail {tail}"));
+    }
+    for slot in 0..ring.size {
+        let word = world.read_wide(ring.slots + 2 * slot);
+        match word >> 32 & 3 {
+            0 => {}
+            1 => {
+                if has_dead {
+                    faults.push(format!(
+                        "ring {name} slot {slot} waits, and an end is a dead one's"
+                    ));
+                }
+                let place = Listed::Lane(name.clone(), slot);
+                list_chain(
+                    world,
+                    words,
+                    world.read(ring.slots + 2 * slot),
+                    &place,
+                    listed,
+                );
+            }
+            state => faults.push(format!("ring {name} slot {slot} is left in state {state}")),
+        }
+    }
+    // Taken from the head on, nothing full is left over.
+    let lap_of = |position: u64| (position / size) & LAP_MASK;
+    let stand = |word: u64, position: u64| {
+        // Laps come round: 3 bits, signed.
+        let ahead = ((word >> LAP_SHIFT).wrapping_sub(lap_of(position)) & LAP_MASK) << LAP_SHIFT;
+        ahead.cast_signed() >> LAP_SHIFT
+    };
+    let at = |position: u64| {
+        let slot = usize::try_from(position % size).unwrap_or(0);
+        world.read_wide(ring.slots + 2 * slot)
+    };
+    let mut found = 0;
+    for position in head..head + 4 * size {
+        let word = at(position);
+        match (stand(word, position), word >> 32 & 3) {
+            (0, 1) => found += 1,
+            (1.., _) => {}
+            _ => break,
+        }
+    }
+    // A hint lags no further than an end may be ahead of it.
+    let lag = (u64::from(ring.capacity) / 2).max(1);
+    if stand(at(tail + lag), tail + lag) + i64::from(at(tail + lag) >> 32 & 3 > 0) > 0 {
+        faults.push(format!("ring {name}: the tail {tail} lags"));
+    }
+    if stand(at(head + lag), head + lag) > 0 {
+        faults.push(format!("ring {name}: the head {head} lags"));
+    }
+    let full = (0..size).filter(|slot| at(*slot) >> 32 & 3 == 1).count();
+    if full != found {
+        faults.push(format!(
+            "ring {name}: {full} wait, and {found} are found from the head on"
+        ));
     }
 }
 

@@ -7,6 +7,7 @@ mod buffers;
 mod deaths;
 mod device;
 mod making;
+mod many;
 mod rings;
 mod sleep;
 
@@ -23,6 +24,7 @@ use crate::world::PRIMARIES;
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = buffers::scenarios();
     all.extend(rings::scenarios());
+    all.extend(many::scenarios());
     all.extend(sleep::scenarios());
     all.extend(device::scenarios());
     all.extend(deaths::scenarios());
@@ -60,6 +62,17 @@ fn make_fan_in(region: &'static Region, count: u32) {
         limit: 4,
     };
     Ring::create_fan_in(region, "ring", config, None).expect("there is room for it");
+}
+
+/// A pool, and a ring of two for many to many, called `ring`.
+fn make_mpmc(region: &'static Region, count: u32, size: u32) {
+    make_pool(region, count);
+    let flags = if size.is_power_of_two() {
+        Flags::NONE
+    } else {
+        Flags::EXACT_SZ
+    };
+    Ring::create(region, "ring", size, None, flags).expect("there is room for it");
 }
 
 /// Nothing to say of words.

@@ -23,8 +23,15 @@ const DELAYS: [u8; 7] = [1, 2, 3, 4, 8, 16, 200];
 /// What the code itself can do wrong by name, and what that is.
 pub(crate) const MISTAKES: &[&str] = &[
     "a joiner takes a slot that is merely unlocked",
+    "an item is taken without a claim",
+    "claims are not listed",
+    "claims are not passed over",
+    "no second look",
+    "nobody helps",
     "one dead slot after the other",
+    "passing over in vain counts",
     "the note does not follow chains",
+    "the sweep leaves claims",
     "the scan takes what the living hold",
     eal::sleep::NO_SECOND_LOOK,
     eal::sleep::EATEN_RING,

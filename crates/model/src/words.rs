@@ -10,6 +10,9 @@
 //!       160  whether it carries mbufs u64
 //!       256  producers u64 a lane | tails u32 a lane | heads, a line a lane | counters, likewise |
 //!            slots, u32 each, two in a u64, even one low; parts at multiples of 128
+//!       of many consumers: from 256 on producers u64 a slot of the table (one with SP_ENQ) | consumers, likewise | tail u64 |
+//!            head, a line | counters, a line a producer | marks, a line a consumer |
+//!            slots, u64 each: item at bit 0, state at bit 32, owner at bit 34, lap at bit 61 (42 in a normal build)
 //! ```
 
 use eal::{Region, SLOTS_MAX, ZoneKind};
@@ -100,7 +103,10 @@ impl PoolWords {
 #[derive(Debug, Clone)]
 pub(crate) struct RingWords {
     pub(crate) name: String,
+    /// Slots of a lane, or of the array.
     pub(crate) size: usize,
+    /// Items that they hold.
+    pub(crate) capacity: u32,
     pub(crate) lanes: usize,
     pub(crate) consumer: usize,
     mbufs: usize,
@@ -109,17 +115,48 @@ pub(crate) struct RingWords {
     pub(crate) heads: usize,
     pub(crate) slots: usize,
     stride: usize,
+    /// Ends of each side: consumers of many have theirs one after the other.
+    ends: usize,
+    pub(crate) consumers: usize,
+    /// Whether it is one array for many consumers.
+    pub(crate) is_shared: bool,
 }
 
 impl RingWords {
     fn find(world: &World, start: usize, name: String) -> Self {
-        let (size, lanes) = (
-            world.read(start + 4) as usize,
+        let (flags, capacity, lanes) = (
+            world.read(start + 2),
+            world.read(start + 4),
             world.read(start + 6) as usize,
         );
+        let size = (capacity as usize).next_power_of_two().max(2);
         let producers = start + 2 * PAIR;
         let behind =
             |from: usize, words: usize| start + (from - start + words).next_multiple_of(PAIR);
+        if flags & 2 == 0 {
+            let ends = if flags & 1 == 0 { SLOTS_MAX } else { 1 };
+            let consumers = behind(producers, ends * 2);
+            let tails = behind(consumers, SLOTS_MAX * 2);
+            let heads = behind(tails, 2);
+            let marks = behind(behind(heads, LINE), ends * LINE);
+            let slots = behind(marks, SLOTS_MAX * LINE);
+            return Self {
+                name,
+                size,
+                capacity,
+                lanes,
+                consumer: consumers,
+                mbufs: start + MBUFS,
+                producers,
+                tails,
+                heads,
+                slots,
+                stride: size * 2,
+                ends,
+                consumers: SLOTS_MAX,
+                is_shared: true,
+            };
+        }
         let tails = behind(producers, lanes * 2);
         let heads = behind(tails, lanes);
         let counters = behind(heads, lanes * LINE);
@@ -127,6 +164,7 @@ impl RingWords {
         Self {
             name,
             size,
+            capacity,
             lanes,
             consumer: start + LINE,
             mbufs: start + MBUFS,
@@ -135,7 +173,15 @@ impl RingWords {
             heads,
             slots,
             stride: size.max(LINE),
+            ends: lanes,
+            consumers: 1,
+            is_shared: false,
         }
+    }
+
+    /// Where the word of a consuming end lies.
+    pub(crate) fn consumer(&self, number: usize) -> usize {
+        self.consumer + 2 * number
     }
 
     /// Where the head of a lane lies.
@@ -227,6 +273,16 @@ impl Words {
     }
 
     fn add_ring(&mut self, ring: RingWords) {
+        if ring.is_shared {
+            self.set(ring.consumer, ring.consumers * 2, Class::Strong);
+            self.set(ring.mbufs, 2, Class::Strong);
+            self.set(ring.producers, ring.ends * 2, Class::Strong);
+            self.set(ring.tails, 2, Class::Strong);
+            self.set(ring.heads, 2, Class::Strong);
+            self.set(ring.slots, ring.size * 2, Class::Strong);
+            self.rings.push(ring);
+            return;
+        }
         self.set(ring.consumer, 2, Class::Strong);
         self.set(ring.mbufs, 2, Class::Strong);
         self.set(ring.producers, ring.lanes * 2, Class::Strong);
@@ -297,13 +353,13 @@ impl Words {
         }
         for ring in &self.rings {
             let RingWords { name, .. } = ring;
-            if number == ring.consumer {
-                return format!("ring {name} consumer");
+            if (ring.consumer..ring.consumer + 2 * ring.consumers).contains(&number) {
+                return format!("ring {name} consumer {}", (number - ring.consumer) / 2);
             }
             if number == ring.mbufs {
                 return format!("ring {name} content");
             }
-            if (ring.producers..ring.tails).contains(&number) {
+            if (ring.producers..ring.producers + 2 * ring.ends).contains(&number) {
                 return format!("ring {name} producer {}", (number - ring.producers) / 2);
             }
             if (ring.tails..ring.heads).contains(&number) {
@@ -313,6 +369,9 @@ impl Words {
                 return format!("ring {name} head {}", (number - ring.heads) / LINE);
             }
             let at = number.wrapping_sub(ring.slots);
+            if at < ring.lanes * ring.stride && ring.is_shared {
+                return format!("ring {name} slot {}", at / 2);
+            }
             if at < ring.lanes * ring.stride {
                 return format!(
                     "ring {name} lane {} slot {}",

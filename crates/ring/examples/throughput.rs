@@ -1,10 +1,10 @@
 //! How many items a second does a ring carry from one core to the next?
 //!
 //! Two pinned threads, a ring of 1024, bursts of 1, 8 and 32; every value is moved and read.
-//! Prints the median of some runs and their extremes, in millions of items a second.
+//! With NAME, only the lines with that in their name. Prints the median of some runs and their extremes, in millions of items a second.
 //!
 //! ```text
-//! cargo run --release -p forebay-ring --example throughput [RUNS]
+//! cargo run --release -p forebay-ring --example throughput [RUNS [NAME]]
 //! ```
 
 use std::error::Error;
@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         limit: SIZE,
     };
     let many = Ring::create_fan_in(region, "many", config, None)?;
+    let all = Ring::create(region, "all", SIZE, None, Flags::NONE)?;
 
     println!(
         "{} cores, {ITEMS} items a run, median of {runs} [least, most], M items/s",
@@ -50,11 +51,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             two_cores(many, &owners, burst, &cores)
         })?;
     }
+    for burst in [1, 8, 32] {
+        report(&format!("mpmc-2core-{burst}"), runs, || {
+            two_cores(all, &owners[..1], burst, &cores)
+        })?;
+    }
     report("spsc-1core-32", runs, || {
         one_core(one, owners[0], 32, &cores)
     })?;
     report("fanin-1core-32", runs, || {
         one_core(many, owners[0], 32, &cores)
+    })?;
+    report("mpmc-1core-32", runs, || {
+        one_core(all, owners[0], 32, &cores)
     })
 }
 
@@ -185,6 +194,12 @@ fn report(
     runs: usize,
     mut run: impl FnMut() -> Result<f64, Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
+    if !env::args()
+        .nth(2)
+        .is_none_or(|wanted| name.contains(&wanted))
+    {
+        return Ok(());
+    }
     let mut results = (0..runs.max(1))
         .map(|_| run())
         .collect::<Result<Vec<_>, _>>()?;

@@ -134,6 +134,41 @@ fn named(word: &AtomicU64, seen: u64) -> Option<SlotId> {
     owner_in(seen).slot()
 }
 
+/// Of many consumers those who sleep, or are about to: a bit a slot, for who looks at all of them at once. Each sets and clears its
+/// own, and clears what the last one in its slot left; the word of its end says the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sleepers<'r>(pub(crate) &'r AtomicU64);
+
+impl Sleepers<'_> {
+    /// Says whether `slot` sleeps. From `eal::sleep` alone, which has the barrier.
+    pub(crate) fn set(self, slot: SlotId, sleeps: bool) {
+        let bit = 1 << slot.index();
+        // Relaxed: the barrier orders it.
+        if sleeps {
+            self.0.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.0.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whom of the owners of `ends` to wake after something was published: all who sleep, since any one may die before it looks.
+    #[inline]
+    pub(crate) fn after(self, barrier: Light, ends: &[AtomicU64]) -> impl Iterator<Item = SlotId> {
+        barrier.pass();
+        // Relaxed: the barrier orders it.
+        let mut left = self.0.load(Ordering::Relaxed);
+        std::iter::from_fn(move || {
+            let slot = SlotId::new(u8::try_from(left.trailing_zeros()).ok()?)?;
+            left &= left.wrapping_sub(1);
+            Some(slot)
+        })
+        .filter(|slot| {
+            let end = ends.get(slot.index());
+            end.is_some_and(|end| end.load(Ordering::Relaxed) & SLEEPING != 0)
+        })
+    }
+}
+
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         // Release: whoever claims the end next sees our last positions. Pairs with the

@@ -1,8 +1,10 @@
 //! The consuming end of a ring, whatever its kind.
 
-use crate::claim::{Claim, owner_in};
+use crate::claim::{Claim, Sleepers, owner_in};
+use crate::error::NoBulk;
 use crate::fanin;
 use crate::gauge::Gauge;
+use crate::mpmc;
 use crate::spsc::{self, saturated};
 use crate::sync::{AtomicU64, Ordering};
 use eal::Owner;
@@ -18,24 +20,30 @@ pub struct Dequeued {
     pub left: usize,
 }
 
-/// One lane or many.
+/// One lane, many, or the array of all.
 #[derive(Debug)]
 pub(crate) enum Lanes<'r> {
     One(spsc::Consumer<'r>),
     Many(fanin::Consumer<'r>),
+    Shared(mpmc::Consumer<'r>),
 }
 
-/// The consuming end: dropping it closes the ring.
+/// The consuming end: dropping it closes the ring, unless others consume too.
 ///
 /// Taking is done in two steps, so that a consumer killed in between loses nothing:
 /// [`peek_burst`](Self::peek_burst) shows what is next, and [`release`](Self::release) takes
 /// it out once it has a new owner. [`dequeue_burst`](Self::dequeue_burst) does both at once.
+///
+/// In a ring with many consumers a peek *claims* one item, which the others then do not see. A sweep takes over what a dead
+/// consumer has claimed; dropping the end takes it out.
 #[derive(Debug)]
 pub struct Consumer<'r> {
     lanes: Lanes<'r>,
     gauge: Gauge<'r>,
     /// The producers' words, by lane.
     producers: &'r [AtomicU64],
+    /// Who of many consumers sleeps.
+    sleepers: Sleepers<'r>,
     /// Dropped last, when all that was taken is released.
     claim: Claim<'r>,
 }
@@ -45,12 +53,14 @@ impl<'r> Consumer<'r> {
         lanes: Lanes<'r>,
         gauge: Gauge<'r>,
         producers: &'r [AtomicU64],
+        sleepers: Sleepers<'r>,
         claim: Claim<'r>,
     ) -> Self {
         Self {
             lanes,
             gauge,
             producers,
+            sleepers,
             claim,
         }
     }
@@ -65,6 +75,9 @@ impl<'r> Consumer<'r> {
     /// they have published. In the hands of [`eal::sleep::sleep`], which has the barrier and the second look.
     pub fn set_sleeping(&mut self, sleeps: bool) {
         self.claim.set_sleeping(sleeps);
+        if let (Lanes::Shared(_), Some(slot)) = (&self.lanes, self.claim.owner().slot()) {
+            self.sleepers.set(slot, sleeps);
+        }
     }
 
     /// Shows the next items, as many as `out` has room for, and leaves them in the ring. They
@@ -74,6 +87,7 @@ impl<'r> Consumer<'r> {
         let (count, known) = match &mut self.lanes {
             Lanes::One(lane) => (lane.peek(out), u64::from(lane.known())),
             Lanes::Many(lanes) => (lanes.peek(out), lanes.known()),
+            Lanes::Shared(array) => (claim(array, out), u64::from(array.waiting())),
         };
         self.gauge.tell(known);
         count as usize
@@ -87,12 +101,23 @@ impl<'r> Consumer<'r> {
                 lane.release(saturated(count));
             }
             Lanes::Many(lanes) => lanes.release(saturated(count)),
+            Lanes::Shared(array) => {
+                if count > 0 {
+                    array.close();
+                }
+            }
         }
     }
 
     /// Takes as many items as there are and `out` has room for.
     #[inline]
     pub fn dequeue_burst(&mut self, out: &mut [u32]) -> Dequeued {
+        if let Lanes::Shared(array) = &mut self.lanes {
+            let count = array.dequeue_burst(out) as usize;
+            let left = array.known() as usize;
+            self.gauge.tell((count + left) as u64);
+            return Dequeued { count, left };
+        }
         let mut count = self.peek_burst(out);
         self.release(count);
         if let Lanes::Many(_) = self.lanes {
@@ -114,24 +139,39 @@ impl<'r> Consumer<'r> {
     }
 
     /// Takes as many items as `out` has room for, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`NoBulk`] in a ring with many consumers.
     #[inline]
-    pub fn dequeue_bulk(&mut self, out: &mut [u32]) -> Dequeued {
+    pub fn dequeue_bulk(&mut self, out: &mut [u32]) -> Result<Dequeued, NoBulk> {
+        if let Lanes::Shared(_) = &self.lanes {
+            return Err(NoBulk);
+        }
         if self.known() < out.len() && self.len() < out.len() {
-            return Dequeued {
+            return Ok(Dequeued {
                 count: 0,
                 left: self.known(),
-            };
+            });
         }
-        self.dequeue_burst(out)
+        Ok(self.dequeue_burst(out))
     }
 
     /// Takes one item. Slow: take [`dequeue_burst`](Self::dequeue_burst) where there may be more.
     #[inline]
     pub fn dequeue(&mut self) -> Option<u32> {
-        if let Lanes::One(lane) = &mut self.lanes {
-            let item = lane.dequeue()?;
-            self.gauge.tell(u64::from(lane.known()) + 1);
-            return Some(item);
+        match &mut self.lanes {
+            Lanes::One(lane) => {
+                let item = lane.dequeue()?;
+                self.gauge.tell(u64::from(lane.known()) + 1);
+                return Some(item);
+            }
+            Lanes::Shared(array) => {
+                let item = array.dequeue()?;
+                self.gauge.tell(u64::from(array.known()) + 1);
+                return Some(item);
+            }
+            Lanes::Many(_) => {}
         }
         let mut item = [0];
         let count = self.peek_burst(&mut item);
@@ -148,6 +188,8 @@ impl<'r> Consumer<'r> {
         match &mut self.lanes {
             Lanes::One(lane) => lane.look(),
             Lanes::Many(lanes) => lanes.look(),
+            // Hints may lag, so the slots are counted.
+            Lanes::Shared(array) => return array.len(),
         }
         self.known()
     }
@@ -158,14 +200,16 @@ impl<'r> Consumer<'r> {
         match &self.lanes {
             Lanes::One(lane) => lane.known() as usize,
             Lanes::Many(lanes) => usize::try_from(lanes.known()).unwrap_or(usize::MAX),
+            Lanes::Shared(array) => array.waiting() as usize,
         }
     }
 
-    /// Who produces into the lane last peeked, now: [`Owner::NONE`] once it has let go.
+    /// Who produces into the lane last peeked, now: [`Owner::NONE`] once it has let go, and where there are no lanes.
     pub fn lane_producer(&self) -> Owner {
         let lane = match &self.lanes {
             Lanes::One(_) => 0,
             Lanes::Many(lanes) => lanes.lane(),
+            Lanes::Shared(_) => return Owner::NONE,
         };
         let word = self
             .producers
@@ -197,4 +241,16 @@ impl Source for Consumer<'_> {
     fn sleep_end(&mut self) {
         self.set_sleeping(false);
     }
+}
+
+/// Claims the next item, if there is room to show it.
+fn claim(array: &mut mpmc::Consumer<'_>, out: &mut [u32]) -> u32 {
+    let Some(place) = out.first_mut() else {
+        return 0;
+    };
+    let Some(item) = array.claim() else { return 0 };
+    *place = item;
+    // What waits behind it is known for who asks next.
+    array.known();
+    1
 }

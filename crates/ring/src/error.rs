@@ -1,6 +1,5 @@
 //! What can go wrong with a ring before the first item moves.
 
-use crate::flags::Flags;
 use crate::layout::RING_SIZE_MAX;
 use eal::{SLOTS_MAX, SlotId};
 
@@ -10,7 +9,7 @@ use eal::{SLOTS_MAX, SlotId};
 pub enum Error {
     /// No ring has such a size.
     #[error(
-        "ring {name:?} cannot have {size} slots; give a power of two from 2 to {RING_SIZE_MAX}, such as {nearest}"
+        "ring {name:?} cannot have {size} slots; give a power of two from 2 to {RING_SIZE_MAX}, such as {nearest}, or EXACT_SZ for any size from 1 on"
     )]
     Size {
         /// The ring.
@@ -37,16 +36,6 @@ pub enum Error {
     Limit {
         /// The ring.
         name: String,
-    },
-    /// Many consumers.
-    #[error(
-        "ring {name:?} with flags {flags} would have many consumers, which comes with a later release; give SC_DEQ for one consumer, or SP_ENQ|SC_DEQ for one producer as well"
-    )]
-    NoMpmc {
-        /// The ring.
-        name: String,
-        /// What was asked for.
-        flags: Flags,
     },
     /// Somebody empties it after its last consumer, and does not get on.
     #[error(
@@ -141,3 +130,12 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ring is full or closed; keep the item or drop and count it")]
 pub struct Full;
+
+/// All or none of several items cannot be moved through a ring with many consumers.
+///
+/// Its items go one by one, and a process killed among them would leave a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a ring with many consumers (MPMC) moves no bulks, since a kill could cut one in two; use enqueue_burst and dequeue_burst, or create the ring with SC_DEQ"
+)]
+pub struct NoBulk;

@@ -1,4 +1,4 @@
-//! How many producers and consumers a ring is for, in DPDK's words.
+//! How many producers and consumers a ring is for, and how its size is meant, in DPDK's words.
 
 use core::fmt;
 use core::ops::BitOr;
@@ -9,7 +9,11 @@ use core::ops::BitOr;
 /// |----------------------|----------------------------------------------------------|
 /// | `SP_ENQ \| SC_DEQ`   | one producer, one consumer                               |
 /// | `SC_DEQ`             | fan-in: many producers with a lane each, one consumer    |
-/// | `NONE`, `SP_ENQ`     | many consumers: not built yet, and refused               |
+/// | `NONE`               | many producers, many consumers                           |
+/// | `SP_ENQ`             | one producer, many consumers                             |
+///
+/// `EXACT_SZ` beside any of them: a size that is no power of two. Without it the size must be one; all slots of a
+/// ring can be used, so a power of two needs no flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flags(u32);
 
@@ -20,6 +24,8 @@ impl Flags {
     pub const SP_ENQ: Self = Self(1);
     /// One consumer.
     pub const SC_DEQ: Self = Self(2);
+    /// A size of any number: the ring holds exactly so many items.
+    pub const EXACT_SZ: Self = Self(4);
 
     /// Whether all of `other` is set.
     pub const fn has(self, other: Self) -> bool {
@@ -33,7 +39,7 @@ impl Flags {
 
     /// The flags that `bits` stands for; `None` if it has others.
     pub const fn from_bits(bits: u32) -> Option<Self> {
-        if bits <= 3 { Some(Self(bits)) } else { None }
+        if bits <= 7 { Some(Self(bits)) } else { None }
     }
 }
 
@@ -51,7 +57,11 @@ impl fmt::Display for Flags {
             0 => "NONE",
             1 => "SP_ENQ",
             2 => "SC_DEQ",
-            _ => "SP_ENQ|SC_DEQ",
+            3 => "SP_ENQ|SC_DEQ",
+            4 => "EXACT_SZ",
+            5 => "SP_ENQ|EXACT_SZ",
+            6 => "SC_DEQ|EXACT_SZ",
+            _ => "SP_ENQ|SC_DEQ|EXACT_SZ",
         })
     }
 }

@@ -12,8 +12,25 @@
 //!         slots       lane after lane, two items a word        the producers
 //! ```
 //!
-//! A single-producer ring is a ring of one lane. Parts begin at multiples of 128 bytes, since
-//! processors fetch lines in pairs.
+//! A single-producer ring is a ring of one lane. A ring with many consumers has other parts from 64 on:
+//!
+//! ```text
+//! 136     watermark   a word                                   any consumer
+//! 160     content     whether the items are mbufs              any producer
+//! 168     sleepers    who of the consumers sleeps, a bit each  each its own
+//! 256     ends        the producers' claims, a word a slot of  change hands
+//!                     the process table; one word with SP_ENQ
+//!         consumers   the consumers' claims, a word a slot     change hands
+//!         tail        a word                                   the producers
+//!         head        a word                                   the consumers
+//!         counters    a line a producer: drops, faults         the producers
+//!         marks       a line a consumer: high-water, rises,    the consumers
+//!                     faults
+//!         slots       an item a word, in one array             all
+//! ```
+//!
+//! Parts begin at multiples of 128 bytes, since processors fetch lines in pairs. An array of slots is a power of two, also where
+//! the ring holds fewer.
 //!
 //! **If a process dies:** while it writes the header, the layout word is still zero, nobody
 //! uses the ring, and the next primary that creates it starts over.
@@ -21,7 +38,9 @@
 use crate::error::Error;
 use crate::fanin::LANES_MAX;
 use crate::flags::Flags;
+use crate::mpmc;
 use crate::sync::{AtomicU64, Ordering, acquire, release};
+use eal::SLOTS_MAX;
 use eal::layout::Hash;
 
 /// Where parts begin: a multiple of a pair of cache lines.
@@ -50,7 +69,13 @@ pub(crate) const MARK_RISES: usize = 2;
 pub(crate) const MARK_FAULTS: usize = 3;
 /// Behind them: not zero once mbufs were sent.
 pub(crate) const MARK_MBUFS: usize = 4;
+/// Behind that: which of many consumers sleep, a bit each.
+pub(crate) const MARK_SLEEPERS: usize = 5;
 
+/// Words of a consumer's marks, where there are many.
+pub(crate) const EACH_HIGH: usize = 0;
+pub(crate) const EACH_RISES: usize = 1;
+pub(crate) const EACH_FAULTS: usize = 2;
 /// Words of a lane's counters.
 pub(crate) const COUNT_DROPS: usize = 0;
 pub(crate) const COUNT_FAULTS: usize = 1;
@@ -79,16 +104,36 @@ pub const LAYOUT: u64 = Hash::new()
     .size(MARK_RISES)
     .size(MARK_FAULTS)
     .size(MARK_MBUFS)
+    .text("sleepers, of many consumers")
+    .size(MARK_SLEEPERS)
     .text("producers: u64 each; tails: u32 each; heads, counters: a line each; slots: two in a u64, even one low")
     .size(PRODUCERS_AT)
     .text("counters: drops, faults")
     .size(COUNT_DROPS)
     .size(COUNT_FAULTS)
+    .text("many consumers: producers, consumers: u64 each; tail, head: u64; counters, marks: a line each; slots: u64")
+    .text("slot: item at bit 0, state at bit 32: empty, full, claimed; owner at bit 34, lap at bit 42")
+    .text("marks of each: high, rises, faults")
+    .size(EACH_HIGH)
+    .size(EACH_RISES)
+    .size(EACH_FAULTS)
+    .size(mpmc::ARRAY_MIN as usize)
     .size(PART_ALIGN)
     .size(LINE)
     .size(LANES_MAX)
     .size(RING_SIZE_MAX as usize)
     .finish();
+
+/// How many work on a ring, and so how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One lane.
+    One,
+    /// A lane for each producer.
+    FanIn,
+    /// One array for all.
+    Mpmc,
+}
 
 /// What a ring is: checked, so that everything can be computed from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +150,11 @@ pub(crate) struct Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Places {
     pub(crate) producers: usize,
+    pub(crate) consumers: usize,
     pub(crate) tails: usize,
     pub(crate) heads: usize,
     pub(crate) counters: usize,
+    pub(crate) marks: usize,
     pub(crate) slots: usize,
     /// From the first slot of one lane to that of the next.
     pub(crate) lane_stride: usize,
@@ -125,13 +172,8 @@ impl Shape {
         limit: u32,
     ) -> Result<Self, Error> {
         let name = || name.to_owned();
-        if !flags.has(Flags::SC_DEQ) {
-            return Err(Error::NoMpmc {
-                name: name(),
-                flags,
-            });
-        }
-        if !size.is_power_of_two() || !(2..=RING_SIZE_MAX).contains(&size) {
+        let is_power = size.is_power_of_two() && size >= 2;
+        if !(is_power || flags.has(Flags::EXACT_SZ)) || !(1..=RING_SIZE_MAX).contains(&size) {
             let nearest = size.clamp(2, RING_SIZE_MAX).next_power_of_two();
             return Err(Error::Size {
                 name: name(),
@@ -139,10 +181,9 @@ impl Shape {
                 nearest,
             });
         }
-        let lanes_max = if flags.has(Flags::SP_ENQ) {
-            1
-        } else {
-            LANES_MAX
+        let lanes_max = match Kind::of(flags) {
+            Kind::FanIn => LANES_MAX,
+            Kind::One | Kind::Mpmc => 1,
         };
         if !(1..=lanes_max).contains(&(lanes as usize)) {
             return Err(Error::Lanes {
@@ -161,32 +202,82 @@ impl Shape {
         })
     }
 
+    /// How it works.
+    pub(crate) fn kind(self) -> Kind {
+        Kind::of(self.flags)
+    }
+
+    /// Slots of a lane, or of the array: a power of two.
+    pub(crate) fn array(self) -> u32 {
+        let least = match self.kind() {
+            Kind::Mpmc => mpmc::ARRAY_MIN,
+            Kind::One | Kind::FanIn => 2,
+        };
+        self.size.next_power_of_two().max(least)
+    }
+
+    /// Producing ends.
+    pub(crate) fn producers(self) -> usize {
+        match self.kind() {
+            Kind::Mpmc if !self.flags.has(Flags::SP_ENQ) => SLOTS_MAX,
+            _ => self.lanes as usize,
+        }
+    }
+
+    /// Consuming ends.
+    pub(crate) fn consumers(self) -> usize {
+        match self.kind() {
+            Kind::Mpmc => SLOTS_MAX,
+            Kind::One | Kind::FanIn => 1,
+        }
+    }
+
     /// Where everything lies. No sum overflows: 64 lanes of 2^24 items are 4 GiB, and a
     /// platform whose `usize` cannot say that saturates and finds no such zone.
     pub(crate) fn places(self) -> Places {
-        let lanes = self.lanes as usize;
+        let (lanes, producers, consumers) =
+            (self.lanes as usize, self.producers(), self.consumers());
+        let is_mpmc = self.kind() == Kind::Mpmc;
         let behind = |start: usize, len: usize| {
             start
                 .saturating_add(len)
                 .checked_next_multiple_of(PART_ALIGN)
                 .unwrap_or(usize::MAX)
         };
-        let tails = behind(PRODUCERS_AT, lanes * size_of::<u64>());
-        let heads = behind(tails, lanes * size_of::<u32>());
+        let many = |len: usize| if is_mpmc { len } else { 0 };
+        let after_ends = behind(PRODUCERS_AT, producers * size_of::<u64>());
+        let tails = behind(after_ends, many(consumers * size_of::<u64>()));
+        let word = if is_mpmc {
+            size_of::<u64>()
+        } else {
+            size_of::<u32>()
+        };
+        let heads = behind(tails, lanes * word);
         let counters = behind(heads, lanes * LINE);
-        let slots = behind(counters, lanes * LINE);
-        let lane_stride = (self.size as usize)
-            .saturating_mul(size_of::<u32>())
-            .max(LINE);
+        let marks = behind(counters, producers * LINE);
+        let slots = behind(marks, many(consumers * LINE));
+        let lane_stride = (self.array() as usize).saturating_mul(word).max(LINE);
         let len = behind(slots, lanes.saturating_mul(lane_stride));
         Places {
             producers: PRODUCERS_AT,
+            consumers: if is_mpmc { after_ends } else { CONSUMER_AT },
             tails,
             heads,
             counters,
+            marks,
             slots,
             lane_stride,
             len,
+        }
+    }
+}
+
+impl Kind {
+    pub(crate) fn of(flags: Flags) -> Self {
+        match (flags.has(Flags::SP_ENQ), flags.has(Flags::SC_DEQ)) {
+            (true, true) => Self::One,
+            (false, true) => Self::FanIn,
+            (_, false) => Self::Mpmc,
         }
     }
 }

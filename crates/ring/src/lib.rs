@@ -4,13 +4,14 @@
 //! |-------------|---------------------------------|-------------------------------------------|
 //! | one to one  | `Flags::SP_ENQ \| Flags::SC_DEQ` | one thread sends and one receives         |
 //! | [fan-in](#fan-in) | `Flags::SC_DEQ`, or [`Ring::create_fan_in`] | many send to one: each has a lane of its own |
+//! | [many to many](#many-to-many) | `Flags::NONE`, `Flags::SP_ENQ` | several share the work of emptying one ring |
 //!
-//! Rings with many consumers come with a later release; until then [`Ring::create`] refuses
-//! their flags.
+//! The first two are the fast ones, and what the data path is made of. A ring holds a power of two of items, or any number with
+//! [`Flags::EXACT_SZ`].
 //!
 //! The primary creates a ring, the others look it up. Whoever enqueues or dequeues claims that
 //! end with the [`Owner`](eal::Owner) word of its slot, and has it until it drops the end or dies. A ring
-//! whose consumer is gone is closed: it takes nothing, and the producer drops and counts.
+//! whose consumers are gone is closed: it takes nothing, and the producer drops and counts.
 //!
 //! ```
 //! use eal::{Region, Slot};
@@ -33,8 +34,8 @@
 //! ```
 //!
 //! Modules, in reading order: `sync` (atomics and their orderings), `slots` (items, two to a
-//! word), `spsc` (one lane), `fanin` (many lanes), `claim` (who holds an end), `gauge` (high-water mark and
-//! watermark), `layout` (where it all lies), `ring`, `producer`, `consumer` (names and ends).
+//! word), `spsc` (one lane), `fanin` (many lanes), `mpmc` (one array for all), `claim` (who holds an end), `gauge` (high-water mark and
+//! watermark), `layout` (where it all lies), `parts` (its words), `ring`, `producer`, `consumer` (names and ends).
 //!
 //! # Fan-in
 //!
@@ -44,6 +45,13 @@
 //! The limit over all lanes is soft. A producer looks at the other lanes only when the credit it took at its last look is
 //! used up, and a credit is at most `C = max(32, limit / lanes, its burst)` and never more than was free. So with `P`
 //! producers at work at most `limit + (P - 1) * C` items wait, and no lane ever holds more than its size.
+//!
+//! # Many to many
+//!
+//! Every slot of the process table has a producing and a consuming end (with `SP_ENQ` there is one producing end for all). Each
+//! item costs one compare-and-swap to put in and one to take out, and keeps to no order but that of the ring: one producer's
+//! items are taken in their order, by whoever comes. An end that dies or stops anywhere holds nobody up. All-or-none bulks
+//! are refused ([`NoBulk`]): a kill could cut them in two.
 
 #![forbid(unsafe_code)]
 
@@ -56,6 +64,8 @@ mod gauge;
 mod layout;
 #[cfg(all(test, loom))]
 mod loom;
+mod mpmc;
+mod parts;
 mod producer;
 mod ring;
 mod slots;
@@ -65,8 +75,9 @@ mod sync;
 mod tests;
 
 pub use consumer::{Consumer, Dequeued};
-pub use error::{Error, Full};
+pub use error::{Error, Full, NoBulk};
 pub use flags::Flags;
 pub use layout::{LAYOUT, RING_SIZE_MAX};
+pub use mpmc::LeftClaim;
 pub use producer::{Enqueued, Producer};
 pub use ring::{FanInConfig, Ring};

@@ -1,8 +1,8 @@
 //! A named ring in a zone of the shared region.
 //!
 //! The primary creates it; any process finds it by name and claims the ends that it works
-//! on. `layout.rs` says where its words lie, `claim.rs` who holds an end, `spsc.rs` and
-//! `fanin.rs` how items move.
+//! on. `layout.rs` says where its words lie, `claim.rs` who holds an end, `spsc.rs`,
+//! `fanin.rs` and `mpmc.rs` how items move.
 //!
 //! **If a process dies:** an end it held keeps its name; the next [`Ring::producer`] or
 //! [`Ring::consumer`] proves the death, takes the end and goes on from the shared positions.
@@ -11,22 +11,20 @@ use core::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::claim::{Claim, Purpose, is_open, is_passing, owner_in};
+use crate::claim::{Claim, Purpose, is_passing, owner_in};
 use crate::consumer::{Consumer, Lanes};
 use crate::error::Error;
 use crate::fanin::{self, LANES_MAX, Limit};
 use crate::flags::Flags;
-use crate::gauge::{Gauge, Marks};
-use crate::layout::{
-    CONSUMER_AT, COUNT_DROPS, COUNT_FAULTS, HEADER_WORDS, Header, LAYOUT, MARK_FAULTS, MARK_HIGH,
-    MARK_MBUFS, MARK_RISES, MARK_WATERMARK, MARKS_AT, PART_ALIGN, Shape, Unreadable,
-};
-use crate::producer::Producer;
-use crate::slots::Slots;
+use crate::gauge::Gauge;
+use crate::layout::{HEADER_WORDS, Header, Kind, LAYOUT, PART_ALIGN, Shape, Unreadable};
+use crate::mpmc::{self, Array, LeftClaim, Odd};
+use crate::parts::Parts;
+use crate::producer::{self, Producer};
 use crate::spsc::{self, Impossible, Lane};
-use crate::sync::{AtomicU32, AtomicU64, CacheLine, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use eal::sync::pause;
-use eal::{Counter, Owner, Region, SlotId, Zone, ZoneError, ZoneKind, ZoneName};
+use eal::{Owner, Region, SlotId, Zone, ZoneKind, ZoneName};
 
 /// Keeps threads of the primary apart that create: one must not take for unfinished what the
 /// other is writing.
@@ -36,6 +34,9 @@ static CREATING: Mutex<()> = Mutex::new(());
 const PASSING_MAX: Duration = Duration::from_secs(1);
 /// How often we look whether he is done.
 const POLL: Duration = Duration::from_millis(1);
+
+/// Looks at an array whose ends move, until it is said to be damaged.
+const LOOKS: usize = 16;
 
 /// How a fan-in ring is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,78 +59,16 @@ pub struct Ring<'r> {
     parts: Parts<'r>,
 }
 
-/// The words of a ring: views into its zone.
-#[derive(Debug, Clone, Copy)]
-struct Parts<'r> {
-    consumer: &'r AtomicU64,
-    marks: Marks<'r>,
-    /// Impossible positions that the consumer met.
-    faults: &'r Counter,
-    /// Not zero once mbufs were sent.
-    mbufs: &'r AtomicU64,
-    producers: &'r [AtomicU64],
-    tails: &'r [AtomicU32],
-    heads: &'r [CacheLine<AtomicU32>],
-    counters: &'r [CacheLine<[Counter; 2]>],
-    slots: &'r [AtomicU64],
-    /// Words from the first slot of one lane to that of the next, and words of a lane.
-    stride: usize,
-    lane_words: usize,
-}
-
-impl<'r> Parts<'r> {
-    /// The parts of a ring of that shape; an error if the zone is too small for it.
-    fn view(zone: &Zone<'r>, shape: Shape) -> Result<Self, ZoneError> {
-        let (places, lanes) = (shape.places(), shape.lanes as usize);
-        let mark = |word| zone.get::<Counter>(MARKS_AT + word * size_of::<u64>());
-        let stride = places.lane_stride / size_of::<u64>();
-        Ok(Self {
-            consumer: zone.get(CONSUMER_AT)?,
-            marks: Marks {
-                high: mark(MARK_HIGH)?,
-                watermark: zone.get(MARKS_AT + MARK_WATERMARK * size_of::<u64>())?,
-                rises: mark(MARK_RISES)?,
-            },
-            faults: mark(MARK_FAULTS)?,
-            mbufs: zone.get(MARKS_AT + MARK_MBUFS * size_of::<u64>())?,
-            producers: zone.slice(places.producers, lanes)?,
-            tails: zone.slice(places.tails, lanes)?,
-            heads: zone.slice(places.heads, lanes)?,
-            counters: zone.slice(places.counters, lanes)?,
-            slots: zone.slice(places.slots, lanes.saturating_mul(stride))?,
-            stride,
-            lane_words: shape.size as usize / 2,
-        })
-    }
-
-    /// The lane of that number.
-    fn lane(&self, number: usize) -> Option<Lane<'r>> {
-        let words = self
-            .slots
-            .get(number.checked_mul(self.stride)?..)?
-            .get(..self.lane_words)?;
-        Some(Lane {
-            tail: self.tails.get(number)?,
-            head: &self.heads.get(number)?.0,
-            slots: Slots::new(words)?,
-        })
-    }
-
-    fn lanes(&self) -> impl Iterator<Item = Lane<'r>> {
-        let parts = *self;
-        (0..parts.tails.len()).filter_map(move |number| parts.lane(number))
-    }
-}
-
 impl<'r> Ring<'r> {
-    /// Creates a ring of `size` slots, all of them usable. For the primary.
+    /// Creates a ring for `size` items. For the primary.
     ///
+    /// The flags say how many may enqueue and dequeue, and whether the size may be any number: see [`Flags`].
     /// With `SC_DEQ` alone every slot of the group has a lane of `size`, and the limit is `size`;
     /// [`create_fan_in`](Self::create_fan_in) needs less memory.
     ///
     /// # Errors
     ///
-    /// A size that is no power of two from 2 to [`RING_SIZE_MAX`](crate::RING_SIZE_MAX), flags of a ring with many consumers,
+    /// A size that is no power of two from 2 to [`RING_SIZE_MAX`](crate::RING_SIZE_MAX) without `EXACT_SZ`,
     /// a name that is taken or may not be one, no room, not the primary.
     pub fn create(
         region: &'r Region,
@@ -211,8 +150,10 @@ impl<'r> Ring<'r> {
     }
 
     fn shape_for(name: &str, size: u32, flags: Flags) -> Result<Shape, Error> {
-        let one = flags.has(Flags::SP_ENQ);
-        let lanes = if one { 1 } else { spsc::saturated(LANES_MAX) };
+        let lanes = match Kind::of(flags) {
+            Kind::FanIn => spsc::saturated(LANES_MAX),
+            Kind::One | Kind::Mpmc => 1,
+        };
         Shape::new(name, flags, size, lanes, size)
     }
 
@@ -263,7 +204,7 @@ impl<'r> Ring<'r> {
         })
     }
 
-    /// Claims the producing end, or the lane of the owner's slot in a fan-in ring.
+    /// Claims the producing end, or where there are many that of the owner's slot.
     ///
     /// # Errors
     ///
@@ -271,40 +212,51 @@ impl<'r> Ring<'r> {
     /// [`Error::Damaged`] when its positions cannot be; a tool that only looks may claim nothing.
     pub fn producer(&self, owner: Owner) -> Result<Producer<'r>, Error> {
         let slot = self.slot_of(owner)?;
-        let number = if self.is_fan_in() { slot.index() } else { 0 };
+        let number = if self.shape.flags.has(Flags::SP_ENQ) {
+            0
+        } else {
+            slot.index()
+        };
         let no_lane = || Error::NoLane {
             name: self.name.to_string(),
             slot,
             lanes: self.shape.lanes,
         };
-        let (Some(lane), Some(word), Some(counters)) = (
-            self.parts.lane(number),
-            self.parts.producers.get(number),
-            self.parts.counters.get(number),
-        ) else {
+        let (Some(word), Some((drops, faults))) =
+            (self.parts.producers.get(number), self.parts.counts(number))
+        else {
             return Err(no_lane());
         };
-        let claim = self.claim("producer", word, owner, Purpose::Produce)?;
-        self.checked(lane)?;
-        let limit = Limit::new(
-            self.parts.tails,
-            self.parts.heads,
-            self.shape.size,
-            self.shape.limit,
-        );
-        let limit = limit.filter(|_| self.is_fan_in());
-        let lane = fanin::Producer::attach(lane, limit, &counters.0[COUNT_FAULTS]);
+        let claim;
+        let end = if let Some(array) = self.parts.array() {
+            claim = self.claim("producer", word, owner, Purpose::Produce)?;
+            self.sound(array)?;
+            producer::Lane::Shared(mpmc::Producer::attach(array, faults))
+        } else {
+            let lane = self.parts.lane(number).ok_or_else(no_lane)?;
+            claim = self.claim("producer", word, owner, Purpose::Produce)?;
+            self.checked(lane)?;
+            let limit = Limit::new(
+                self.parts.tails,
+                self.parts.heads,
+                self.shape.size,
+                self.shape.limit,
+            );
+            let limit = limit.filter(|_| self.shape.kind() == Kind::FanIn);
+            producer::Lane::Own(fanin::Producer::attach(lane, limit, faults))
+        };
         Ok(Producer::new(
-            lane,
-            self.parts.consumer,
-            &counters.0[COUNT_DROPS],
+            end,
+            self.parts.consumers,
+            drops,
             self.region,
+            self.parts.sleepers,
             self.parts.mbufs,
             claim,
         ))
     }
 
-    /// Claims the consuming end and opens the ring.
+    /// Claims the consuming end, or where there are many that of the owner's slot, and opens the ring.
     ///
     /// # Errors
     ///
@@ -324,24 +276,38 @@ impl<'r> Ring<'r> {
     }
 
     fn consume(&self, owner: Owner, purpose: Purpose) -> Result<Consumer<'r>, Error> {
-        self.slot_of(owner)?;
-        let claim = self.claim("consumer", self.parts.consumer, owner, purpose)?;
-        let faults = self.parts.faults;
-        let lanes = if self.is_fan_in() {
+        let slot = self.slot_of(owner)?;
+        let number = match self.shape.kind() {
+            Kind::Mpmc => slot.index(),
+            Kind::One | Kind::FanIn => 0,
+        };
+        let end = self.parts.consumers.get(number);
+        let end = end.ok_or_else(|| self.damaged("it has no such end".to_owned()))?;
+        let claim = self.claim("consumer", end, owner, purpose)?;
+        let own = self.parts.own(number);
+        let lanes = match self.parts.array() {
+            Some(array) => {
+                self.sound(array)?;
+                // The last one in this slot may have died asleep.
+                self.parts.sleepers.set(slot, false);
+                Lanes::Shared(mpmc::Consumer::attach(array, slot, own.faults))
+            }
             // A damaged lane gives nothing and is counted; the others go on.
-            Lanes::Many(fanin::Consumer::attach(self.parts.lanes(), faults))
-        } else {
-            let lane = self
-                .parts
-                .lane(0)
-                .ok_or_else(|| self.damaged("it has no lane".to_owned()))?;
-            self.checked(lane)?;
-            Lanes::One(spsc::Consumer::attach(lane, faults))
+            None if self.shape.kind() == Kind::FanIn => {
+                Lanes::Many(fanin::Consumer::attach(self.parts.lanes(), own.faults))
+            }
+            None => {
+                let lane = self.parts.lane(0);
+                let lane = lane.ok_or_else(|| self.damaged("it has no lane".to_owned()))?;
+                self.checked(lane)?;
+                Lanes::One(spsc::Consumer::attach(lane, own.faults))
+            }
         };
         Ok(Consumer::new(
             lanes,
-            Gauge::new(self.parts.marks),
+            Gauge::new(own.marks),
             self.parts.producers,
+            self.parts.sleepers,
             claim,
         ))
     }
@@ -410,6 +376,25 @@ impl<'r> Ring<'r> {
         })
     }
 
+    /// The array, if its slots and hints are what they can be. Ends move meanwhile: what is odd is looked at again.
+    fn sound(&self, array: Array<'r>) -> Result<(), Error> {
+        let mut odd = array.check();
+        for _ in 1..LOOKS {
+            if odd.is_ok() {
+                break;
+            }
+            odd = array.check();
+        }
+        odd.map_err(|odd| {
+            self.damaged(match odd {
+                Odd::Hints { head, tail } => {
+                    format!("head {head} and tail {tail} are too far apart")
+                }
+                Odd::Slot { number, word } => format!("slot {number} says {word:#018x}"),
+            })
+        })
+    }
+
     fn damaged(&self, what: String) -> Error {
         Error::Damaged {
             name: self.name.to_string(),
@@ -447,17 +432,16 @@ impl<'r> Ring<'r> {
         self.node
     }
 
-    fn is_fan_in(&self) -> bool {
-        !self.shape.flags.has(Flags::SP_ENQ)
-    }
-
     /// How many items wait, as one look at moving ends can tell.
     #[expect(
         clippy::len_without_is_empty,
         reason = "a look at a moving thing: compare the number"
     )]
     pub fn len(&self) -> usize {
-        self.parts.lanes().map(|lane| lane.len() as usize).sum()
+        match self.parts.array() {
+            Some(array) => array.len() as usize,
+            None => self.parts.lanes().map(|lane| lane.len() as usize).sum(),
+        }
     }
 
     /// Whether mbufs were ever sent through it, so that what waits in it belongs to pools.
@@ -465,80 +449,114 @@ impl<'r> Ring<'r> {
         self.parts.mbufs.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the ends of all lanes are where they can be, as far as a look at moving ends can tell: look again before you
+    /// Whether the ends of all lanes, or all slots of many consumers, are where they can be, as far as a look at moving ends can tell: look again before you
     /// believe an error.
     ///
     /// # Errors
     ///
     /// [`Error::Damaged`].
     pub fn check(&self) -> Result<(), Error> {
-        self.parts.lanes().try_for_each(|lane| self.checked(lane))
+        match self.parts.array() {
+            Some(array) => self.sound(array),
+            None => self.parts.lanes().try_for_each(|lane| self.checked(lane)),
+        }
     }
 
     /// Shows every item that waits, in all lanes, while the ends may move: those taken or added meanwhile may be among them. An
-    /// item that is not shown was taken before, and what its taker wrote before it let go of the slot is seen. For the sweep
-    /// and for who checks.
+    /// item that is not shown was taken before, and what its taker wrote before it let go of the slot is seen. Of a ring with
+    /// many consumers, what they have claimed and not closed as well. For the sweep and for who checks.
     pub fn walk(&self, mut item: impl FnMut(u32)) {
-        self.parts.lanes().for_each(|lane| lane.walk(&mut item));
+        match self.parts.array() {
+            Some(array) => array.walk(item),
+            None => self.parts.lanes().for_each(|lane| lane.walk(&mut item)),
+        }
+    }
+
+    /// What consumers of many have claimed who will never close it, as `is_gone` says of slots that nobody living has. Give the
+    /// item a new owner, then close it. For the sweep.
+    pub fn left_claims(
+        &self,
+        is_gone: impl Fn(SlotId) -> bool,
+    ) -> impl Iterator<Item = LeftClaim<'r>> {
+        let array = self.parts.array();
+        array
+            .into_iter()
+            .flat_map(move |array| array.left_claims(&is_gone).collect::<Vec<_>>())
+    }
+
+    /// Gives the ends of dead consumers back, where there are many, so that producers see when nobody is left. For the sweep.
+    pub fn forget_dead_consumers(&self) {
+        if self.shape.kind() != Kind::Mpmc {
+            return;
+        }
+        for word in self.parts.consumers {
+            let seen = word.load(Ordering::Relaxed);
+            if owner_in(seen) != Owner::NONE && !self.region.owner_alive(owner_in(seen)) {
+                // Relaxed: nothing is handed on by it. Only from the very word that was read: a successor keeps its own.
+                let _ = word.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Whether somebody consumes, or did when it died.
     pub fn is_open(&self) -> bool {
-        is_open(self.parts.consumer.load(Ordering::Relaxed))
+        self.parts.is_open()
     }
 
-    /// The most items that the consumer saw waiting.
+    /// The most items that a consumer saw waiting.
     pub fn high_water(&self) -> u64 {
-        self.parts.marks.high.get()
+        self.parts.high_water()
     }
 
     /// The fill that counts as high, if one was set.
     pub fn watermark(&self) -> Option<u64> {
-        Some(self.parts.marks.watermark.load(Ordering::Relaxed)).filter(|fill| *fill > 0)
+        Some(self.parts.watermark()).filter(|fill| *fill > 0)
     }
 
     /// How often the consumer saw the fill rise to the watermark.
     pub fn watermark_hits(&self) -> u64 {
-        self.parts.marks.rises.get()
+        self.parts.rises()
     }
 
     /// Items that producers dropped because they were not taken.
     pub fn drops(&self) -> u64 {
-        self.counted(COUNT_DROPS)
+        self.parts.drops()
     }
 
     /// Looks that found the other end where it cannot be: something scribbles over the ring.
     pub fn faults(&self) -> u64 {
-        self.counted(COUNT_FAULTS)
-            .wrapping_add(self.parts.faults.get())
-    }
-
-    fn counted(&self, word: usize) -> u64 {
-        let counts = self.parts.counters.iter().map(|line| line.0[word].get());
-        counts.fold(0, u64::wrapping_add)
+        self.parts.faults()
     }
 
     /// Who produces, or did and left something: slot, items waiting, items dropped. In a ring
-    /// with one producer, whoever holds its end.
+    /// with one producer, whoever holds its end. Whose the items are that wait for many consumers, nobody knows: 0 of each.
     pub fn producers(&self) -> impl Iterator<Item = (SlotId, usize, u64)> + use<'r> {
-        let (parts, fan_in) = (self.parts, self.is_fan_in());
-        let lanes = parts.producers.iter().zip(parts.counters).enumerate();
-        lanes.filter_map(move |(number, (word, counters))| {
+        let parts = self.parts;
+        let is_single = self.shape.flags.has(Flags::SP_ENQ);
+        let ends = parts.producers.iter().enumerate();
+        ends.filter_map(move |(number, word)| {
             let owner = owner_in(word.load(Ordering::Relaxed));
             let len = parts.lane(number).map_or(0, |lane| lane.len() as usize);
-            let drops = counters.0[COUNT_DROPS].get();
-            let slot = if fan_in {
-                SlotId::new(u8::try_from(number).ok()?)
-            } else {
+            let drops = parts.counts(number).map_or(0, |(drops, _)| drops.get());
+            let slot = if is_single {
                 owner.slot()
+            } else {
+                SlotId::new(u8::try_from(number).ok()?)
             };
             (owner != Owner::NONE || len > 0 || drops > 0).then_some((slot?, len, drops))
         })
     }
 
-    /// Who consumes, or did when it died; [`Owner::NONE`] for nobody.
+    /// Who consumes, or did when it died: several, where there are many.
+    pub fn consumers(&self) -> impl Iterator<Item = Owner> + use<'r> {
+        let words = self.parts.consumers.iter();
+        let owners = words.map(|word| owner_in(word.load(Ordering::Relaxed)));
+        owners.filter(|owner| *owner != Owner::NONE)
+    }
+
+    /// Who consumes, or did when it died; [`Owner::NONE`] for nobody. Of many, one of them.
     pub fn consumer_owner(&self) -> Owner {
-        owner_in(self.parts.consumer.load(Ordering::Relaxed))
+        self.consumers().next().unwrap_or(Owner::NONE)
     }
 }
 

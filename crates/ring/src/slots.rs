@@ -23,26 +23,30 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The slots of one lane. A power of two of them, at least two.
+/// The slots of one lane. A power of two of them, at least two; of a lane of an exact size some are never in use at a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slots<'r> {
     words: &'r [AtomicU64],
+    /// How many items may wait in them.
+    capacity: u32,
     /// Says to loom, item by item, who uses a slot, so that it sees an overlap.
     #[cfg(loom)]
     uses: &'r [loom::cell::UnsafeCell<()>],
 }
 
 impl<'r> Slots<'r> {
-    /// Views `words` as slots; `None` unless their number is a power of two that positions can span.
+    /// Views `words` as slots, of which `capacity` may be in use at a time; `None` unless their number is a power of two that
+    /// positions can span, and enough.
     #[cfg(not(loom))]
-    pub(crate) fn new(words: &'r [AtomicU64]) -> Option<Self> {
+    pub(crate) fn new(words: &'r [AtomicU64], capacity: u32) -> Option<Self> {
         let spanned = words.len().is_power_of_two() && words.len() <= 1 << 30;
-        spanned.then_some(Self { words })
+        let fits = capacity as usize <= words.len() * 2;
+        (spanned && fits).then_some(Self { words, capacity })
     }
 
     /// Views nothing: loom's atomics are not what lies in memory.
     #[cfg(loom)]
-    pub(crate) fn new(_words: &'r [AtomicU64]) -> Option<Self> {
+    pub(crate) fn new(_words: &'r [AtomicU64], _capacity: u32) -> Option<Self> {
         None
     }
 
@@ -50,18 +54,16 @@ impl<'r> Slots<'r> {
     #[cfg(all(loom, test))]
     pub(crate) fn leaked(size: usize) -> Self {
         Self {
+            capacity: u32::try_from(size).unwrap(),
             words: Box::leak((0..size / 2).map(|_| AtomicU64::new(0)).collect()),
             uses: Box::leak((0..size).map(|_| loom::cell::UnsafeCell::new(())).collect()),
         }
     }
 
     /// How many items fit.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "`new` takes at most 2^30 words"
-    )]
+    #[inline]
     pub(crate) fn capacity(self) -> u32 {
-        (self.words.len() * 2) as u32
+        self.capacity
     }
 
     /// Where `position` lies: the word, and whether in its high half.
@@ -197,7 +199,8 @@ mod tests {
     }
 
     fn slots(words: &[AtomicU64]) -> Slots<'_> {
-        Slots::new(words).expect("a power of two")
+        let capacity = u32::try_from(words.len() * 2).unwrap();
+        Slots::new(words, capacity).expect("a power of two")
     }
 
     #[test]
@@ -236,8 +239,10 @@ mod tests {
     #[test]
     fn words_that_are_no_power_of_two_are_refused() {
         for count in [0, 3, 5, 6, 7, 9] {
-            assert!(Slots::new(&words(count * 2)).is_none(), "{count} words");
+            assert!(Slots::new(&words(count * 2), 1).is_none(), "{count} words");
         }
-        assert!(Slots::new(&words(2)).is_some());
+        assert!(Slots::new(&words(2), 2).is_some());
+        assert!(Slots::new(&words(2), 1).is_some());
+        assert!(Slots::new(&words(2), 3).is_none());
     }
 }

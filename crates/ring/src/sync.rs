@@ -21,8 +21,15 @@ pub(crate) const fn acquire(_pair: &'static str) -> Ordering {
     Ordering::Acquire
 }
 
+/// Both at once, for a word that is read and replaced in one step.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn both(_pair: &'static str) -> Ordering {
+    Ordering::AcqRel
+}
+
 #[cfg(loom)]
-pub(crate) use mutant::{acquire, release};
+pub(crate) use mutant::{acquire, both, release};
 
 /// Orderings that a test can weaken.
 #[cfg(loom)]
@@ -70,5 +77,12 @@ pub(crate) mod mutant {
 
     pub(crate) fn acquire(pair: &'static str) -> Ordering {
         ordering("acquire", pair, Ordering::Acquire)
+    }
+
+    pub(crate) fn both(pair: &'static str) -> Ordering {
+        match (release(pair), acquire(pair)) {
+            (Ordering::Release, Ordering::Acquire) => Ordering::AcqRel,
+            (Ordering::Relaxed, one) | (one, _) => one,
+        }
     }
 }

@@ -9,6 +9,10 @@
 //!       160  not zero once mbufs were sent, u64; other rings hold numbers of their users'
 //!       256  producers u64 a lane | tails u32 a lane | heads, a line a lane | counters, likewise |
 //!            slots, u32 each, two in a u64, even one low; parts at multiples of 128
+//!       of many consumers (flag 2 not set), from 256 on: producers u64 a slot of the process table (one with flag 1) |
+//!            consumers, likewise | tail u64 | head, in a line | counters, a line a producer | marks, a line a consumer |
+//!            slots, u64 each: item at bit 0, state at bit 32: 0 empty, 1 full, 2 claimed
+//!       arrays of slots are powers of two, whatever the size, and of many consumers at least 128
 //! ```
 //!
 //! Nothing that is read is trusted: each number is read once, checked, and used as a private copy.
@@ -36,6 +40,13 @@ const NUMBER_BITS: u32 = 24;
 const MBUFS: usize = 160;
 /// Where a ring's producers stand.
 const PRODUCERS: usize = 256;
+/// Flags of a ring: one producer, one consumer, a size that is no power of two.
+const ONE_PRODUCER: u64 = 1;
+const ONE_CONSUMER: u64 = 2;
+const EXACT_SIZE: u64 = 4;
+/// Ends of one side where there are many, and the least slots of such a ring.
+const ENDS: usize = 64;
+const ARRAY_MIN: usize = 128;
 /// The most that a ring may claim to be: 64 lanes of 2^24 items.
 const LANES_MAX: u64 = 64;
 const SIZE_MAX: u64 = 1 << 24;
@@ -157,6 +168,8 @@ impl<'r> PoolWords<'r> {
 pub(crate) struct RingWords<'r> {
     size: u32,
     lanes: Vec<LaneWords<'r>>,
+    /// The array of a ring with many consumers.
+    array: Option<&'r [AtomicU64]>,
 }
 
 /// A lane's words.
@@ -180,16 +193,35 @@ impl<'r> RingWords<'r> {
                     .load(Ordering::Relaxed),
             )
         };
-        let (size, lanes) = (word(2)?, word(3)?);
-        if !size.is_power_of_two()
-            || !(2..=SIZE_MAX).contains(&size)
+        let (flags, size, lanes) = (word(1)?, word(2)?, word(3)?);
+        let is_exact = flags & EXACT_SIZE != 0;
+        if !(is_exact || size.is_power_of_two() && size >= 2)
+            || !(1..=SIZE_MAX).contains(&size)
             || !(1..=LANES_MAX).contains(&lanes)
         {
             return Err(Unreadable::Damaged);
         }
         let usize_of = |number| usize::try_from(number).map_err(|_| Unreadable::Damaged);
-        let (items, lane_count) = (usize_of(size)?, usize_of(lanes)?);
+        let items = usize_of(size)?.next_power_of_two().max(2);
+        let lane_count = usize_of(lanes)?;
+        let carries_mbufs = zone.get::<AtomicU64>(MBUFS)?.load(Ordering::Relaxed) != 0;
+        let size = u32::try_from(size).map_err(|_| Unreadable::Damaged)?;
         let behind = |start: usize, len: usize| (start + len).next_multiple_of(PAIR);
+        if flags & ONE_CONSUMER == 0 {
+            let producers = if flags & ONE_PRODUCER == 0 { ENDS } else { 1 };
+            let consumers = behind(PRODUCERS, producers * WORD);
+            let tail = behind(consumers, ENDS * WORD);
+            let head = behind(tail, WORD);
+            let counters = behind(head, LINE);
+            let marks = behind(counters, producers * LINE);
+            let slots = behind(marks, ENDS * LINE);
+            let array = zone.slice(slots, items.max(ARRAY_MIN))?;
+            return Ok(Self {
+                size,
+                lanes: Vec::new(),
+                array: carries_mbufs.then_some(array),
+            });
+        }
         let tails = behind(PRODUCERS, lane_count * WORD);
         let heads = behind(tails, lane_count * HALF);
         let counters = behind(heads, lane_count * LINE);
@@ -203,35 +235,45 @@ impl<'r> RingWords<'r> {
             })
         };
         Ok(Self {
-            size: u32::try_from(size).map_err(|_| Unreadable::Damaged)?,
-            lanes: if zone.get::<AtomicU64>(MBUFS)?.load(Ordering::Relaxed) == 0 {
-                Vec::new()
-            } else {
+            size,
+            lanes: if carries_mbufs {
                 (0..lane_count).map(lane).collect::<Result<_, _>>()?
+            } else {
+                Vec::new()
             },
+            array: None,
         })
     }
 
-    /// What waits in each lane; `None` where head and tail cannot be.
+    /// What waits in each lane, or waits or is claimed in the array; `None` where head and tail, or a slot, cannot be.
     pub(crate) fn lanes(&self) -> impl Iterator<Item = Option<Vec<u32>>> {
-        self.lanes.iter().map(|lane| {
+        let array = self.array.iter().map(|array| {
+            let words = array.iter().map(|slot| slot.load(Ordering::Acquire));
+            let items = words.filter_map(|word| match word >> 32 & 3 {
+                0 => None,
+                1 | 2 => Some(Some(low(word))),
+                _ => Some(None),
+            });
+            items.collect()
+        });
+        array.chain(self.lanes.iter().map(|lane| {
             // Head before tail: what is taken meanwhile is seen twice rather than not at all.
             let head = lane.head.load(Ordering::Acquire);
             let tail = lane.tail.load(Ordering::Acquire);
             let count = tail.wrapping_sub(head);
             (count <= self.size).then(|| {
                 (0..count)
-                    .map(|step| self.item(lane, head.wrapping_add(step)))
+                    .map(|step| Self::item(lane, head.wrapping_add(step)))
                     .collect()
             })
-        })
+        }))
     }
 
-    fn item(&self, lane: &LaneWords<'_>, position: u32) -> u32 {
-        let slot = position & (self.size - 1);
+    fn item(lane: &LaneWords<'_>, position: u32) -> u32 {
+        let slot = position as usize & (lane.slots.len() * 2 - 1);
         let pair = lane
             .slots
-            .get(slot as usize / 2)
+            .get(slot / 2)
             .map_or(0, |pair| pair.load(Ordering::Relaxed));
         low(if slot.is_multiple_of(2) {
             pair

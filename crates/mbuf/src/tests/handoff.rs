@@ -80,13 +80,13 @@ fn bulk_goes_whole_or_stays() {
     let (mut producer, mut consumer) = ring("r", 16, &from, &to);
     let mut burst = Burst::new(&from);
     from.alloc_burst(pool, &mut burst, 10);
-    assert_eq!(producer.enqueue_bulk(&mut burst).count, 10);
+    assert_eq!(producer.enqueue_bulk(&mut burst).unwrap().count, 10);
     from.alloc_burst(pool, &mut burst, 10);
-    assert_eq!(producer.enqueue_bulk(&mut burst).count, 0);
+    assert_eq!(producer.enqueue_bulk(&mut burst).unwrap().count, 0);
     assert_eq!(burst.len(), 10);
     let mut out = Burst::new(&to);
     assert_eq!(consumer.dequeue_burst(&to, &mut out).count, 10);
-    assert_eq!(producer.enqueue_bulk(&mut burst).count, 10);
+    assert_eq!(producer.enqueue_bulk(&mut burst).unwrap().count, 10);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn clone_that_cannot_be_copied_stays() {
         (burst.len(), burst.get(0).unwrap().data()),
         (2, &b"dry"[..])
     );
-    assert_eq!(producer.enqueue_bulk(&mut burst).count, 0);
+    assert_eq!(producer.enqueue_bulk(&mut burst).unwrap().count, 0);
     assert_eq!(burst.len(), 2);
 }
 
@@ -520,7 +520,7 @@ fn what_stays_in_the_burst_is_not_marked_as_sent() {
         burst
             .push(from.mbuf_from(pool, &pattern(1, len)).unwrap())
             .unwrap();
-        assert_eq!(producer.enqueue_bulk(&mut burst).count, 0);
+        assert_eq!(producer.enqueue_bulk(&mut burst).unwrap().count, 0);
         assert!(burst.len() == 7 && unmarked(&burst));
         assert_eq!(producer.enqueue_burst(&mut burst).count, 4);
         assert!(burst.len() == 3 && unmarked(&burst));

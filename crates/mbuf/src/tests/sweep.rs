@@ -7,6 +7,7 @@ use eal::{SlotId, SlotState};
 use ring::FanInConfig;
 
 use super::*;
+use crate::handoff::tag_good;
 use crate::verify::verify;
 use crate::{BURST_MAX, Burst, Report, sweep};
 
@@ -335,4 +336,137 @@ fn where_a_ring_cannot_be_looked_into_nothing_in_hand_is_freed() {
     assert_eq!((report.unreadable, report.in_hand), (1, 0));
     assert!(report.to_string().contains("damaged"), "{report}");
     assert_eq!(consumer.dequeue(&reader).unwrap().data(), b"waits");
+}
+
+/// A ring of many to many, and its ends for these slots: all of them produce and consume.
+fn many(
+    pool: Pool,
+    lcores: &[&Lcore],
+) -> (
+    Ring<'static>,
+    Vec<(MbufProducer<'static>, MbufConsumer<'static>)>,
+) {
+    let ring = Ring::create(pool.region(), "many", 128, None, Flags::NONE).unwrap();
+    let ends = lcores.iter().map(|lcore| {
+        (
+            MbufProducer::new(ring.producer(lcore.owner()).unwrap()),
+            MbufConsumer::new(ring.consumer(lcore.owner()).unwrap()),
+        )
+    });
+    let ends = ends.collect();
+    (ring, ends)
+}
+
+fn packets<'c>(lcore: &'c Lcore, pool: Pool, count: usize) -> Burst<'c> {
+    let mut burst = Burst::new(lcore);
+    for number in 0..count {
+        let long = if number % 3 == 0 { 900 } else { 60 };
+        burst
+            .push(lcore.mbuf_from(pool, &pattern(number, long)).unwrap())
+            .unwrap();
+    }
+    burst
+}
+
+#[test]
+fn packets_through_a_ring_of_many_arrive_whole_and_once() {
+    let pool = pool(512);
+    let (a, b) = (lcore(pool), lcore(pool));
+    let (ring, mut ends) = many(pool, &[&a, &b]);
+    let mut burst = packets(&a, pool, 10);
+    assert_eq!(ends[0].0.enqueue_burst(&mut burst).count, 10);
+    assert!(ends[0].0.enqueue_bulk(&mut burst).is_err());
+    let (mut mine, mut theirs) = (Burst::new(&a), Burst::new(&b));
+    let first = ends[1].1.dequeue(&b).unwrap();
+    assert_eq!(bytes(&first), pattern(0, 900));
+    for _ in 0..4 {
+        theirs.push(ends[1].1.dequeue(&b).unwrap()).unwrap();
+    }
+    assert_eq!(ends[0].1.dequeue_burst(&a, &mut mine).count, 5);
+    let all = theirs.drain().chain(mine.drain());
+    for (mbuf, number) in all.zip(1..) {
+        let long = if number % 3 == 0 { 900 } else { 60 };
+        assert_eq!(bytes(&mbuf), pattern(number, long));
+    }
+    assert!(ends[0].1.is_empty() && ends[0].1.dequeue(&a).is_none());
+    assert_eq!((ring.len(), ring.faults()), (0, 0));
+    drop((first, ends, burst, mine, theirs));
+    for lcore in [a, b] {
+        assert_eq!(lcore.counters().bad_holder.get(), 0);
+        drop(lcore);
+    }
+    assert_at_rest(pool);
+}
+
+#[test]
+fn what_a_dead_consumer_of_many_had_claimed_comes_back_and_the_rest_stays() {
+    // Killed after the claim, and after it had tagged what it claimed.
+    for tagged in [false, true] {
+        let pool = pool(512);
+        let (living, dead) = (lcore(pool), lcore(pool));
+        let (ring, mut ends) = many(pool, &[&living, &dead]);
+        let (_, mut dying) = ends.pop().unwrap();
+        let mut burst = packets(&living, pool, 6);
+        assert_eq!(ends[0].0.enqueue_burst(&mut burst).count, 6);
+        let mut claimed = [0];
+        assert_eq!(dying.ring().peek_burst(&mut claimed), 1);
+        if tagged {
+            let find = |index| Some(dead.find(index)?.1);
+            let good = tag_good(find, dead.holder(), dead.counters(), &mut claimed);
+            assert_eq!(good, 1);
+        }
+        forget(dying);
+        kill(dead);
+        verify(pool.region()).unwrap();
+        let report = swept(pool);
+        assert_eq!((report.rings, report.in_hand), (1, 0), "{report:?}");
+        assert!(ring.is_open() && ring.consumers().count() == 1);
+        let mut rest = Burst::new(&living);
+        assert_eq!(ends[0].1.dequeue_burst(&living, &mut rest).count, 5);
+        drop((rest, burst, ends));
+        drop(living);
+        assert_eq!(ring.faults(), 0);
+        assert_at_rest(pool);
+    }
+}
+
+#[test]
+fn what_a_living_consumer_of_many_has_claimed_is_left_to_it() {
+    let pool = pool(512);
+    let (living, dead) = (lcore(pool), lcore(pool));
+    let (_ring, mut ends) = many(pool, &[&living, &dead]);
+    let (mut sender, consumer) = ends.pop().unwrap();
+    let mut burst = packets(&dead, pool, 3);
+    assert_eq!(sender.enqueue_burst(&mut burst).count, 3);
+    // The claim names the living, the tag still the dead.
+    assert_eq!(ends[0].1.ring().peek_burst(&mut [0]), 1);
+    forget((sender, consumer, burst));
+    kill(dead);
+    let report = swept(pool);
+    assert_eq!((report.rings, report.in_hand), (0, 0), "{report:?}");
+    let mut came = Burst::new(&living);
+    assert_eq!(ends[0].1.dequeue_burst(&living, &mut came).count, 3);
+    drop((came, ends));
+    drop(living);
+    assert_at_rest(pool);
+}
+
+#[test]
+fn ring_of_many_whose_consumers_are_all_dead_is_emptied_and_closed() {
+    let pool = pool(512);
+    let (living, dead) = (lcore(pool), lcore(pool));
+    let (ring, mut ends) = many(pool, &[&living, &dead]);
+    let (_, dying) = ends.pop().unwrap();
+    let (mut sender, receiver) = ends.pop().unwrap();
+    let mut burst = packets(&living, pool, 8);
+    assert_eq!(sender.enqueue_burst(&mut burst).count, 8);
+    drop(receiver);
+    forget(dying);
+    kill(dead);
+    let report = swept(pool);
+    assert_eq!(report.rings, 8);
+    assert!(sender.is_closed() && !ring.is_open() && ring.len() == 0);
+    drop((sender, burst));
+    drop(living);
+    assert_at_rest(pool);
 }

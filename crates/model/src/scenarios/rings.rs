@@ -132,7 +132,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 /// One, then two: more than fit if the reader is late.
-fn send_three(script: &Script) {
+pub(super) fn send_three(script: &Script) {
     let lcore = script.join();
     let pool = script.pool();
     let mut ring = script.sender("ring", &lcore);
@@ -174,7 +174,7 @@ pub(super) fn receive_and_keep(script: &Script) {
     script.rest();
 }
 
-fn receive_and_free(script: &Script) {
+pub(super) fn receive_and_free(script: &Script) {
     let lcore = script.join();
     let mut ring = script.receiver("ring", &lcore);
     script.ready();

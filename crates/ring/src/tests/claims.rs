@@ -36,10 +36,10 @@ fn an_end_given_back_goes_on_where_it_stopped() {
     Words::of(region, &ring).start_at(u32::MAX - 2);
     let mut consumer = ring.consumer(slots[0].owner()).unwrap();
     let mut first = ring.producer(slots[0].owner()).unwrap();
-    assert_eq!(first.enqueue_bulk(&[1, 2, 3]).count, 3);
+    assert_eq!(first.enqueue_bulk(&[1, 2, 3]).unwrap().count, 3);
     drop(first);
     let mut second = ring.producer(slots[1].owner()).unwrap();
-    assert_eq!(second.enqueue_bulk(&[11, 12]).count, 0);
+    assert_eq!(second.enqueue_bulk(&[11, 12]).unwrap().count, 0);
     assert_eq!(second.enqueue_burst(&[11, 12]).count, 1);
     let mut out = [0; 4];
     assert_eq!(consumer.dequeue_burst(&mut out[..1]).count, 1);
@@ -95,7 +95,7 @@ fn closed_ring_takes_nothing_until_somebody_consumes() {
     let mut producer = ring.producer(slots[0].owner()).unwrap();
     assert!(producer.is_closed());
     assert_eq!(producer.enqueue_burst(&[1]).count, 0);
-    assert_eq!(producer.enqueue_bulk(&[1]).count, 0);
+    assert_eq!(producer.enqueue_bulk(&[1]).unwrap().count, 0);
     assert!(producer.enqueue(1).is_err());
     assert_eq!(producer.free(), 0);
     let consumer = ring.consumer(slots[1].owner()).unwrap();
@@ -214,7 +214,7 @@ fn walk_shows_what_waits_in_all_lanes() {
     assert!(shown().is_empty() && !ring.carries_mbufs());
     for (slot, items) in slots.iter().zip([[1, 2], [3, 4], [5, 6]]) {
         let mut producer = ring.producer(slot.owner()).unwrap();
-        assert_eq!(producer.enqueue_bulk(&items).count, 2);
+        assert_eq!(producer.enqueue_bulk(&items).unwrap().count, 2);
         producer.set_carries_mbufs();
     }
     assert_eq!(shown(), [1, 2, 3, 4, 5, 6]);

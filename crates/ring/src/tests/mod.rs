@@ -4,6 +4,7 @@ mod claims;
 mod hostile;
 mod model;
 mod moving;
+mod mpmc;
 // Texts and look-ups through a thousand records: slow under Miri, and nothing for it to see.
 #[cfg(not(miri))]
 mod shapes;

@@ -205,7 +205,11 @@ impl Model {
             }
             Step::Bulk { lane, count } => {
                 let items = self.items(count);
-                let taken = self.producer(lane % lanes).enqueue_bulk(&items).count;
+                let taken = self
+                    .producer(lane % lanes)
+                    .enqueue_bulk(&items)
+                    .unwrap()
+                    .count;
                 self.took(lane % lanes, &items, taken, true);
             }
             Step::Dequeue => {
@@ -222,7 +226,7 @@ impl Model {
             }
             Step::DequeueBulk { room } => {
                 let mut out = vec![0; room];
-                let count = self.consumer().dequeue_bulk(&mut out).count;
+                let count = self.consumer().dequeue_bulk(&mut out).unwrap().count;
                 assert_eq!(count, if room <= self.waiting() { room } else { 0 });
                 self.came(&out[..count]);
             }

@@ -36,19 +36,19 @@ fn bulk_moves_all_or_none() {
     let region = region(1 << 16);
     let (mut producer, mut consumer) = ends(region, &spsc(region, 4));
     let mut out = [0; 4];
-    assert_eq!(consumer.dequeue_bulk(&mut out[..1]).count, 0);
-    assert_eq!(producer.enqueue_bulk(&[1, 2, 3]).count, 3);
-    assert_eq!(producer.enqueue_bulk(&[4, 5]).count, 0);
-    assert_eq!(producer.enqueue_bulk(&[1, 2, 3, 4, 5]).count, 0);
-    let dequeued = consumer.dequeue_bulk(&mut out);
+    assert_eq!(consumer.dequeue_bulk(&mut out[..1]).unwrap().count, 0);
+    assert_eq!(producer.enqueue_bulk(&[1, 2, 3]).unwrap().count, 3);
+    assert_eq!(producer.enqueue_bulk(&[4, 5]).unwrap().count, 0);
+    assert_eq!(producer.enqueue_bulk(&[1, 2, 3, 4, 5]).unwrap().count, 0);
+    let dequeued = consumer.dequeue_bulk(&mut out).unwrap();
     assert_eq!((dequeued.count, dequeued.left), (0, 3));
-    let dequeued = consumer.dequeue_bulk(&mut out[..2]);
+    let dequeued = consumer.dequeue_bulk(&mut out[..2]).unwrap();
     assert_eq!((dequeued.count, dequeued.left), (2, 1));
-    assert_eq!(producer.enqueue_bulk(&[4, 5]).count, 2);
-    assert_eq!(consumer.dequeue_bulk(&mut out[..3]).count, 3);
+    assert_eq!(producer.enqueue_bulk(&[4, 5]).unwrap().count, 2);
+    assert_eq!(consumer.dequeue_bulk(&mut out[..3]).unwrap().count, 3);
     assert_eq!(out[..3], [3, 4, 5]);
-    assert_eq!(producer.enqueue_bulk(&[]).count, 0);
-    assert_eq!(consumer.dequeue_bulk(&mut []).count, 0);
+    assert_eq!(producer.enqueue_bulk(&[]).unwrap().count, 0);
+    assert_eq!(consumer.dequeue_bulk(&mut []).unwrap().count, 0);
 }
 
 #[test]
@@ -149,13 +149,13 @@ fn fan_in_burst_is_filled_from_several_lanes() {
     let (ring, slots) = (fan_in(region, 4, 8, 32), slots(region, 4));
     let mut consumer = ring.consumer(slots[0].owner()).unwrap();
     let mut out = [0; 8];
-    assert_eq!(consumer.dequeue_bulk(&mut out[..1]).count, 0);
+    assert_eq!(consumer.dequeue_bulk(&mut out[..1]).unwrap().count, 0);
     for (number, slot) in (0..).zip(&slots) {
         let mut lane = ring.producer(slot.owner()).unwrap();
         assert_eq!(lane.enqueue_burst(&[number * 10, number * 10 + 1]).count, 2);
     }
     assert_eq!((ring.len(), consumer.len()), (8, 8));
-    let dequeued = consumer.dequeue_bulk(&mut out);
+    let dequeued = consumer.dequeue_bulk(&mut out).unwrap();
     assert_eq!((dequeued.count, dequeued.left), (8, 0));
     assert_eq!(out, [0, 1, 10, 11, 20, 21, 30, 31]);
 }
@@ -171,14 +171,14 @@ fn limit_holds_to_the_item_when_producers_take_turns() {
         .collect::<Vec<_>>();
     // Each asks for what exceeds any credit, so each looks.
     assert_eq!(lanes[0].enqueue_burst(&[0; 64]).count, 64);
-    assert_eq!(lanes[1].enqueue_bulk(&[0; 64]).count, 0);
+    assert_eq!(lanes[1].enqueue_bulk(&[0; 64]).unwrap().count, 0);
     assert_eq!(lanes[1].enqueue_burst(&[0; 64]).count, 36);
     assert_eq!((lanes[2].free(), ring.len()), (0, 100));
     assert_eq!(lanes[2].enqueue_burst(&[0; 64]).count, 0);
     assert!(lanes[2].enqueue(0).is_err());
     assert_eq!(consumer.dequeue_burst(&mut [0; 10]).count, 10);
     assert_eq!(lanes[2].free(), 10);
-    assert_eq!(lanes[2].enqueue_bulk(&[0; 10]).count, 10);
+    assert_eq!(lanes[2].enqueue_bulk(&[0; 10]).unwrap().count, 10);
     assert!(lanes[1].enqueue(0).is_err());
 }
 
@@ -225,9 +225,9 @@ fn an_idle_neighbour_costs_no_room() {
     let mut lane = ring.producer(slots[1].owner()).unwrap();
     let mut out = [0; 128];
     for _ in 0..5 {
-        assert_eq!(lane.enqueue_bulk(&[1; 128]).count, 128);
+        assert_eq!(lane.enqueue_bulk(&[1; 128]).unwrap().count, 128);
         assert_eq!(lane.enqueue_burst(&[1]).count, 0);
-        assert_eq!(consumer.dequeue_bulk(&mut out).count, 128);
+        assert_eq!(consumer.dequeue_bulk(&mut out).unwrap().count, 128);
     }
 }
 
@@ -243,7 +243,7 @@ fn marks_tell_how_full_it_got() {
     );
     consumer.set_watermark(Some(8));
     for fill in [3, 8, 5, 11, 2] {
-        assert_eq!(producer.enqueue_bulk(&vec![0; fill]).count, fill);
+        assert_eq!(producer.enqueue_bulk(&vec![0; fill]).unwrap().count, fill);
         assert_eq!(consumer.dequeue_burst(&mut out).count, fill);
         assert_eq!(consumer.dequeue_burst(&mut out).count, 0);
     }
@@ -257,7 +257,7 @@ fn marks_tell_how_full_it_got() {
     drop(consumer);
     let slots = slots(region, 1);
     let mut consumer = ring.consumer(slots[0].owner()).unwrap();
-    assert_eq!(producer.enqueue_bulk(&[0; 12]).count, 12);
+    assert_eq!(producer.enqueue_bulk(&[0; 12]).unwrap().count, 12);
     assert_eq!(consumer.dequeue(), Some(0));
     assert_eq!(
         (ring.high_water(), ring.watermark(), ring.watermark_hits()),

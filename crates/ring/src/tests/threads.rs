@@ -31,7 +31,7 @@ fn send(mut producer: crate::Producer<'_>, lane: u32) {
             .collect();
         let count = match length {
             1 => usize::from(producer.enqueue(items[0]).is_ok()),
-            8 => producer.enqueue_bulk(&items).count,
+            8 => producer.enqueue_bulk(&items).unwrap().count,
             _ => producer.enqueue_burst(&items).count,
         };
         next += u32::try_from(count).unwrap();
@@ -53,7 +53,7 @@ fn receive(mut consumer: crate::Consumer<'_>, lanes: usize) {
                 out[0] = item;
                 1
             }),
-            8 => consumer.dequeue_bulk(&mut out[..8]).count,
+            8 => consumer.dequeue_bulk(&mut out[..8]).unwrap().count,
             17 => {
                 // Shown in whole, taken in part.
                 let count = consumer.peek_burst(&mut out[..17]).div_ceil(2);
@@ -108,6 +108,86 @@ fn three_threads_fan_in_every_item_once_and_in_order() {
             3,
             0_u32.wrapping_sub(ITEMS / 2),
         );
+    }
+}
+
+/// Two send and two receive: each item comes to one of them, and each sees what one producer sent in order.
+#[test]
+fn four_threads_move_every_item_once_through_one_array() {
+    for size in [3, 16, 200, 1024] {
+        let region = region(1 << 18);
+        let flags = Flags::NONE | Flags::EXACT_SZ;
+        let ring = Ring::create(region, "ring", size, None, flags).unwrap();
+        let slots = slots(region, 4);
+        let items = ITEMS / 8;
+        let mut consumers: Vec<_> = slots[2..]
+            .iter()
+            .map(|slot| ring.consumer(slot.owner()).unwrap())
+            .collect();
+        let done = &AtomicU32::new(0);
+        let seen: Vec<Vec<u32>> = thread::scope(|threads| {
+            for (lane, slot) in (0..).zip(&slots[..2]) {
+                let mut producer = ring.producer(slot.owner()).unwrap();
+                threads.spawn(move || {
+                    let (mut next, mut idle) = (0, 0);
+                    let mut lengths = BURSTS.iter().cycle();
+                    while next < items {
+                        let length = *lengths.next().unwrap();
+                        let burst: Vec<u32> = (next..items)
+                            .take(length)
+                            .map(|item| lane << 24 | item)
+                            .collect();
+                        let count = producer.enqueue_burst(&burst).count;
+                        next += u32::try_from(count).unwrap();
+                        if count == 0 {
+                            patience(&mut idle);
+                        }
+                    }
+                });
+            }
+            let ends: Vec<_> = consumers
+                .iter_mut()
+                .map(|consumer| {
+                    threads.spawn(move || {
+                        let (mut seen, mut out, mut idle) = (Vec::new(), [0; 32], 0);
+                        let mut lengths = BURSTS.iter().cycle();
+                        while done.load(Ordering::Relaxed) < 2 * items {
+                            let length = *lengths.next().unwrap();
+                            let count = if length == 8 {
+                                let count = consumer.peek_burst(&mut out);
+                                consumer.release(count);
+                                count
+                            } else {
+                                consumer.dequeue_burst(&mut out[..length]).count
+                            };
+                            seen.extend(&out[..count]);
+                            done.fetch_add(u32::try_from(count).unwrap(), Ordering::Relaxed);
+                            if count == 0 {
+                                patience(&mut idle);
+                            }
+                        }
+                        seen
+                    })
+                })
+                .collect();
+            ends.into_iter().map(|end| end.join().unwrap()).collect()
+        });
+        let mut all: Vec<u32> = Vec::new();
+        for seen in seen {
+            for lane in 0..2 {
+                let of_lane: Vec<_> = seen.iter().filter(|item| *item >> 24 == lane).collect();
+                assert!(of_lane.is_sorted(), "out of order");
+            }
+            all.extend(seen);
+        }
+        all.sort_unstable();
+        let sent: Vec<u32> = (0..2)
+            .flat_map(|lane| (0..items).map(move |item| lane << 24 | item))
+            .collect();
+        assert!(all == sent, "{} of {}", all.len(), sent.len());
+        drop(consumers);
+        assert_eq!((ring.faults(), ring.len()), (0, 0));
+        ring.check().unwrap();
     }
 }
 

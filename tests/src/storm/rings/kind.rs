@@ -10,6 +10,8 @@ pub(super) const RING: &str = "storm";
 pub(super) const BULK: u64 = BURST_MAX as u64;
 /// Packets that fit a lane: a whole series of a worker's.
 const SIZE: u32 = 8 * 1024;
+/// The same of a ring of exact size.
+const EXACT: u32 = 5_000;
 /// Slots that may send to a fan-in ring: more than are ever at work or wait for a sweep.
 const LANES: u8 = 24;
 
@@ -40,38 +42,85 @@ pub(super) enum How {
     One,
 }
 
+/// What ring it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One producer, one consumer.
+    One,
+    /// Many producers, with a lane each.
+    FanIn,
+    /// Many producers and many consumers of one array.
+    Mpmc,
+    /// The same with a size that is no power of two.
+    Exact,
+}
+
 /// A kind of ring operation.
 #[derive(Debug)]
 pub(super) struct Kind {
     pub(super) name: &'static str,
-    /// Many producers, with a lane each.
-    fan_in: bool,
+    shape: Shape,
     /// Who is killed, and how it moves packets; the other end moves bursts.
     pub(super) victim: Side,
     pub(super) how: How,
 }
 
-const fn kind(name: &'static str, fan_in: bool, victim: Side, how: How) -> Kind {
+const fn kind(name: &'static str, shape: Shape, victim: Side, how: How) -> Kind {
     Kind {
         name,
-        fan_in,
+        shape,
         victim,
         how,
     }
 }
 
 /// All kinds. There is no dequeue of bulks of mbufs.
-pub(super) const KINDS: [Kind; 10] = [
-    kind("spsc-enqueue-burst", false, Side::Producer, How::Burst),
-    kind("spsc-enqueue-bulk", false, Side::Producer, How::Bulk),
-    kind("spsc-enqueue-one", false, Side::Producer, How::One),
-    kind("spsc-dequeue-burst", false, Side::Consumer, How::Burst),
-    kind("spsc-dequeue-one", false, Side::Consumer, How::One),
-    kind("fan-in-enqueue-burst", true, Side::Producer, How::Burst),
-    kind("fan-in-enqueue-bulk", true, Side::Producer, How::Bulk),
-    kind("fan-in-enqueue-one", true, Side::Producer, How::One),
-    kind("fan-in-dequeue-burst", true, Side::Consumer, How::Burst),
-    kind("fan-in-dequeue-one", true, Side::Consumer, How::One),
+pub(super) const KINDS: [Kind; 15] = [
+    kind("spsc-enqueue-burst", Shape::One, Side::Producer, How::Burst),
+    kind("spsc-enqueue-bulk", Shape::One, Side::Producer, How::Bulk),
+    kind("spsc-enqueue-one", Shape::One, Side::Producer, How::One),
+    kind("spsc-dequeue-burst", Shape::One, Side::Consumer, How::Burst),
+    kind("spsc-dequeue-one", Shape::One, Side::Consumer, How::One),
+    kind(
+        "fan-in-enqueue-burst",
+        Shape::FanIn,
+        Side::Producer,
+        How::Burst,
+    ),
+    kind(
+        "fan-in-enqueue-bulk",
+        Shape::FanIn,
+        Side::Producer,
+        How::Bulk,
+    ),
+    kind("fan-in-enqueue-one", Shape::FanIn, Side::Producer, How::One),
+    kind(
+        "fan-in-dequeue-burst",
+        Shape::FanIn,
+        Side::Consumer,
+        How::Burst,
+    ),
+    kind("fan-in-dequeue-one", Shape::FanIn, Side::Consumer, How::One),
+    kind(
+        "mpmc-enqueue-burst",
+        Shape::Mpmc,
+        Side::Producer,
+        How::Burst,
+    ),
+    kind("mpmc-enqueue-one", Shape::Mpmc, Side::Producer, How::One),
+    kind(
+        "mpmc-dequeue-burst",
+        Shape::Mpmc,
+        Side::Consumer,
+        How::Burst,
+    ),
+    kind("mpmc-dequeue-one", Shape::Mpmc, Side::Consumer, How::One),
+    kind(
+        "mpmc-exact-dequeue-burst",
+        Shape::Exact,
+        Side::Consumer,
+        How::Burst,
+    ),
 ];
 
 impl Kind {
@@ -82,11 +131,13 @@ impl Kind {
 
     /// Who is at work beside the victim.
     pub(super) fn steady(&self) -> &'static [Side] {
-        match (self.victim, self.fan_in) {
-            (Side::Producer, false) => &[Side::Consumer],
-            (Side::Producer, true) => &[Side::Consumer, Side::Producer],
-            (Side::Consumer, false) => &[Side::Producer],
-            (Side::Consumer, true) => &[Side::Producer, Side::Producer],
+        match (self.victim, self.shape) {
+            (Side::Producer, Shape::One) => &[Side::Consumer],
+            (Side::Producer, _) => &[Side::Consumer, Side::Producer],
+            (Side::Consumer, Shape::One) => &[Side::Producer],
+            (Side::Consumer, Shape::FanIn) => &[Side::Producer, Side::Producer],
+            // Another consumer would get on where the dead one holds the ring up.
+            (Side::Consumer, Shape::Mpmc | Shape::Exact) => &[Side::Producer, Side::Producer],
         }
     }
 
@@ -101,20 +152,24 @@ impl Kind {
 
     /// Whether all producers that are killed send bulks alone.
     pub(super) fn is_bulk(&self) -> bool {
-        self.how == How::Bulk && !self.fan_in
+        self.how == How::Bulk && self.shape == Shape::One
     }
 
     /// Makes the ring.
     pub(super) fn create(&self, region: &'static Region) -> Result<Ring<'static>, ring::Error> {
-        if self.fan_in {
-            let config = FanInConfig {
-                lanes: LANES,
-                lane_size: SIZE,
-                limit: SIZE * 2,
-            };
-            Ring::create_fan_in(region, RING, config, None)
-        } else {
-            Ring::create(region, RING, SIZE, None, Flags::SP_ENQ | Flags::SC_DEQ)
-        }
+        let (size, flags) = match self.shape {
+            Shape::One => (SIZE, Flags::SP_ENQ | Flags::SC_DEQ),
+            Shape::Mpmc => (SIZE, Flags::NONE),
+            Shape::Exact => (EXACT, Flags::EXACT_SZ),
+            Shape::FanIn => {
+                let config = FanInConfig {
+                    lanes: LANES,
+                    lane_size: SIZE,
+                    limit: SIZE * 2,
+                };
+                return Ring::create_fan_in(region, RING, config, None);
+            }
+        };
+        Ring::create(region, RING, size, None, flags)
     }
 }

@@ -143,7 +143,10 @@ impl Worker {
         while !burst.is_empty() && self.board.order() < PRODUCERS_STOP {
             let count = |done: &Enqueued| done.count as u64;
             let done = match self.how {
-                How::Bulk => self.own.inside(|| ring.enqueue_bulk(burst), count),
+                How::Bulk => self.own.inside(
+                    || ring.enqueue_bulk(burst).expect("a ring of one consumer"),
+                    count,
+                ),
                 _ => self.own.inside(|| ring.enqueue_burst(burst), count),
             };
             vain = if done.count > 0 { 0 } else { vain + 1 };
