@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::plan::Plan;
+use crate::plan::{PipelineStorm, Plan};
 use crate::workspace::Workspace;
 
 #[derive(Debug, Parser)]
@@ -69,7 +69,7 @@ enum Chore {
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
         /// One process at a time instead, killed inside each kind of ring operation
-        #[arg(long, conflicts_with_all = ["seconds", "queues"])]
+        #[arg(long, conflicts_with_all = ["seconds", "queues", "driver", "share"])]
         rings: bool,
         /// With --rings: so often inside each kind
         #[arg(long, value_name = "N", default_value_t = 400, requires = "rings")]
@@ -77,6 +77,12 @@ enum Chore {
         /// Who reads the ports: server, each, or both for half the time each
         #[arg(long, value_name = "WHO", default_value = "both")]
         queues: String,
+        /// What the ports are: af_packet or tap
+        #[arg(long, value_name = "WHAT", default_value = "af_packet")]
+        driver: String,
+        /// Who drives the queues of clients: direct, they, or proxy, the server for them
+        #[arg(long, value_name = "HOW", default_value = "direct")]
+        share: String,
     },
     /// `ring` and `mbuf` in every interleaving that loom finds
     Loom,
@@ -118,8 +124,18 @@ fn main() -> ExitCode {
             seed,
             rings: false,
             queues,
+            driver,
+            share,
             ..
-        } => plan.storm(seconds, seed, &queues),
+        } => plan.storm(
+            seconds,
+            seed,
+            &PipelineStorm {
+                queues: &queues,
+                driver: &driver,
+                share: &share,
+            },
+        ),
         Chore::Storm { seed, kills, .. } => plan.storm_of_rings(kills, seed),
         Chore::Loom => plan.loom(),
         Chore::Model { filter } => plan.model(filter.as_deref()),

@@ -16,6 +16,8 @@ const NET_TESTS: &str = "net";
 /// How long, and how often inside each kind of ring operation, `test` kills processes.
 const STORM_SECONDS: u64 = 20;
 const STORM_KILLS: u32 = 10;
+/// The same with other ports.
+const SHORT_STORM_SECONDS: u64 = 10;
 
 /// Crates that loom explores.
 const LOOM_CRATES: &[&str] = &["forebay-ring", "forebay-mbuf"];
@@ -26,6 +28,27 @@ const MIRI_TESTS: &[(&str, &str)] = &[
     ("forebay-ring", ""),
     ("forebay-mbuf", ""),
 ];
+
+/// What is killed in a storm of a pipeline, as `forebay-storm pipeline` takes it.
+#[derive(Debug)]
+pub(crate) struct PipelineStorm<'a> {
+    /// Who reads the ports.
+    pub queues: &'a str,
+    /// What the ports are.
+    pub driver: &'a str,
+    /// Who drives the queues of clients.
+    pub share: &'a str,
+}
+
+impl Default for PipelineStorm<'_> {
+    fn default() -> Self {
+        Self {
+            queues: "both",
+            driver: "af_packet",
+            share: "direct",
+        }
+    }
+}
 
 /// Runs steps one after the other and remembers how they ended.
 #[derive(Debug)]
@@ -55,7 +78,15 @@ impl<'a> Plan<'a> {
         self.unit(None);
         self.programs(None);
         self.net(None);
-        self.storm(STORM_SECONDS, None, "both");
+        self.storm(STORM_SECONDS, None, &PipelineStorm::default());
+        for (driver, share) in [("tap", "direct"), ("af_packet", "proxy"), ("tap", "proxy")] {
+            let storm = PipelineStorm {
+                driver,
+                share,
+                ..PipelineStorm::default()
+            };
+            self.storm(SHORT_STORM_SECONDS, None, &storm);
+        }
         self.storm_of_rings(STORM_KILLS, None);
         self.loom();
         self.model(None);
@@ -141,10 +172,17 @@ impl<'a> Plan<'a> {
     }
 
     /// Kills processes of a pipeline for so long.
-    pub(crate) fn storm(&mut self, seconds: u64, seed: Option<u64>, queues: &str) {
+    pub(crate) fn storm(&mut self, seconds: u64, seed: Option<u64>, storm: &PipelineStorm<'_>) {
+        let PipelineStorm {
+            queues,
+            driver,
+            share,
+        } = *storm;
         let seconds = seconds.to_string();
+        let name = format!("storm, {driver}, {share}");
         let args = ["pipeline", "--seconds", &seconds, "--queues", queues];
-        self.run_storm("storm", &args, seed);
+        let ports = ["--driver", driver, "--share", share];
+        self.run_storm(&name, &[&args[..], &ports].concat(), seed);
     }
 
     /// Kills processes inside each kind of ring operation, so often.

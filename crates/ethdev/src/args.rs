@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use crate::driver::Driver;
 use crate::error::Error;
+use crate::proxy;
 use crate::rss::RssKey;
 use eal::nearest;
 
@@ -170,19 +171,20 @@ impl DevArgs {
                 hint: did_you_mean(self.driver_name(), names()),
                 known: list(names()),
             })?;
+        let common = &const { Key::once(proxy::KEY) };
+        let keys = || driver.keys().iter().chain([common]);
         for (place, (key, _)) in self.pairs.iter().enumerate() {
-            let names = || driver.keys().iter().map(|key| key.name);
-            let known = driver
-                .keys()
-                .iter()
-                .find(|known| known.name == key)
-                .ok_or_else(|| Error::UnknownKey {
-                    device: self.name.clone(),
-                    driver: driver.name(),
-                    key: key.clone(),
-                    hint: did_you_mean(key, names()),
-                    known: list(names()),
-                })?;
+            let names = || keys().map(|key| key.name);
+            let known =
+                keys()
+                    .find(|known| known.name == key)
+                    .ok_or_else(|| Error::UnknownKey {
+                        device: self.name.clone(),
+                        driver: driver.name(),
+                        key: key.clone(),
+                        hint: did_you_mean(key, names()),
+                        known: list(names()),
+                    })?;
             if !known.repeats
                 && self.pairs[..place]
                     .iter()
@@ -194,6 +196,7 @@ impl DevArgs {
                 });
             }
         }
+        proxy::check(self)?;
         Ok(driver)
     }
 

@@ -91,6 +91,12 @@ pub trait Driver: Sync {
         false
     }
 
+    /// Whether each process can drive a queue of that direction by itself. If not, the primary drives it for all
+    /// ([`proxy`](crate::proxy)), unless the user says `share=direct`.
+    fn is_shared(&self, _direction: Direction) -> bool {
+        true
+    }
+
     /// Opens a port, in the primary. No packet moves before a queue is polled.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 //! | [`exchange`] | how descriptors travel |
 //! | [`queue`] | a queue in the hands of its thread |
 //! | [`port`], [`ports`] | one port: what it says, its queues, its life; all ports |
+//! | [`proxy`] | queues that the primary drives for others |
 //! | [`tx_buffer`] | packets that wait for a burst |
 //! | [`mod@interfaces`] | the kernel's interfaces, for those who named none |
 //! | [`drivers`] | the drivers |
@@ -66,6 +67,7 @@ pub mod interfaces;
 pub mod mac;
 pub mod port;
 pub mod ports;
+pub mod proxy;
 pub mod queue;
 mod record;
 pub mod rss;
@@ -87,6 +89,7 @@ pub use interfaces::{interfaces, interfaces_hint};
 pub use mac::MacAddress;
 pub use port::Port;
 pub use ports::Ports;
+pub use proxy::Proxies;
 pub use queue::{RxQueue, TxQueue};
 pub use rss::{RETA_LEN, Reta, RssKey, Toeplitz};
 pub use stats::{DropReason, PortStats, QueueCounters, QueueState, QueueStats};

@@ -15,6 +15,7 @@ use mbuf::{BURST_MAX, Burst, Lcore};
 
 use crate::driver::{self, QueueContext, Wakeup};
 use crate::error::PortState;
+use crate::proxy::Lease;
 use crate::stats::{QueueCounters, QueueStats, wire_segments};
 use crate::table::Claim;
 
@@ -34,18 +35,39 @@ struct Common {
     counters: QueueCounters,
     port: u16,
     queue: u16,
+    /// Whether the primary drives the device for others: then what that drops is counted apart from what was given to it.
+    proxied: bool,
     /// Dropped after the driver's part, which may still write cursors.
     _claim: Claim,
+    /// Of a proxied queue that the primary drives for itself.
+    _lease: Option<Lease>,
+}
+
+/// How a queue was had.
+pub(crate) struct Hold {
+    pub(crate) claim: Claim,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) proxied: bool,
 }
 
 impl Common {
-    fn new(cx: &QueueContext, state: &'static AtomicU32, claim: Claim) -> Self {
+    fn new(cx: &QueueContext, state: &'static AtomicU32, hold: Hold) -> Self {
         Self {
             state,
             counters: cx.counters,
             port: cx.port.0,
             queue: cx.queue.0,
-            _claim: claim,
+            proxied: hold.proxied,
+            _claim: hold.claim,
+            _lease: hold.lease,
+        }
+    }
+
+    fn stats(&self) -> QueueStats {
+        if self.proxied {
+            self.counters.read_proxied()
+        } else {
+            self.counters.read()
         }
     }
 
@@ -76,12 +98,12 @@ impl RxQueue {
         device: Box<dyn driver::RxQueue>,
         cx: &QueueContext,
         state: &'static AtomicU32,
-        claim: Claim,
+        hold: Hold,
         standing: Standing,
     ) -> Self {
         Self {
             device,
-            common: Common::new(cx, state, claim),
+            common: Common::new(cx, state, hold),
             wanted: (standing == Standing::In).then_some(&cx.record.wanted),
         }
     }
@@ -122,7 +144,7 @@ impl RxQueue {
     /// What the queue has counted.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        self.common.counters.read()
+        self.common.stats()
     }
 }
 
@@ -169,11 +191,11 @@ impl TxQueue {
         device: Box<dyn driver::TxQueue>,
         cx: &QueueContext,
         state: &'static AtomicU32,
-        claim: Claim,
+        hold: Hold,
     ) -> Self {
         Self {
             device,
-            common: Common::new(cx, state, claim),
+            common: Common::new(cx, state, hold),
         }
     }
 
@@ -199,7 +221,11 @@ impl TxQueue {
                 bytes += len;
                 segments += pieces;
             }
-            let now = self.common.counters.taken_and_dropped();
+            let now = if self.common.proxied {
+                dropped
+            } else {
+                self.common.counters.taken_and_dropped()
+            };
             let sent =
                 |all: u64, word: usize| all.saturating_sub(now[word].wrapping_sub(dropped[word]));
             self.common
@@ -212,7 +238,7 @@ impl TxQueue {
     /// What the queue has counted.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        self.common.counters.read()
+        self.common.stats()
     }
 }
 

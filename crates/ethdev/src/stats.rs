@@ -197,6 +197,19 @@ impl QueueCounters {
         self.state.store(state.number(), Ordering::Relaxed);
     }
 
+    /// As [`read`](Self::read), of a queue whose owner counts what it gave away and another who drives the device what that
+    /// dropped of it.
+    pub(crate) fn read_proxied(&self) -> QueueStats {
+        let [packets, bytes, segments] = self.taken_and_dropped();
+        let stats = self.read();
+        QueueStats {
+            packets: stats.packets.saturating_sub(packets),
+            bytes: stats.bytes.saturating_sub(bytes),
+            segments: stats.segments.saturating_sub(segments),
+            ..stats
+        }
+    }
+
     /// The values now.
     #[must_use]
     pub fn read(&self) -> QueueStats {

@@ -15,6 +15,7 @@ use crate::queue::{RxQueue, TxQueue};
 use crate::tx_buffer::TxBuffer;
 
 mod processes;
+mod proxy;
 mod stand_in;
 mod takeover;
 

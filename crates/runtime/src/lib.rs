@@ -135,7 +135,9 @@ pub mod pipeline;
 pub use eal::{
     self, Eal, EalArgs, LcoreHandle, LcoreId, Owner, ProcType, Region, Slot, Zone, ZoneKind,
 };
-pub use ethdev::{self, Port, PortConfig, PortId, Ports, QueueId, RxQueue, TxBuffer, TxQueue};
+pub use ethdev::{
+    self, Port, PortConfig, PortId, Ports, Proxies, QueueId, RxQueue, TxBuffer, TxQueue,
+};
 pub use guard::Guard;
 pub use mbuf::{self, BURST_MAX, Burst, Lcore, Mbuf, MbufConsumer, MbufProducer, Pool, PoolConfig};
 pub use ring::{self, Flags, Ring};

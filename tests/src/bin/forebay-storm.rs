@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use forebay_tests::storm::pipeline::{self, Options, Queues, Verdict};
+use forebay_tests::storm::pipeline::{self, Driver, Options, Queues, Share, Verdict};
 use forebay_tests::storm::{guest, rings, summary, times};
 
 #[derive(Debug, Parser)]
@@ -49,6 +49,12 @@ struct PipelineArgs {
     /// Who reads the ports
     #[arg(long, value_name = "WHO", default_value = "both")]
     queues: Modes,
+    /// What the ports are
+    #[arg(long, value_name = "WHAT", default_value = "af_packet")]
+    driver: Ports,
+    /// Who drives the queues of clients: they, or the server for them
+    #[arg(long, value_name = "HOW", default_value = "direct")]
+    share: Sharing,
     /// How many secondaries
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=16))]
     clients: u32,
@@ -65,6 +71,19 @@ enum Modes {
     Server,
     Each,
     Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ports {
+    #[value(name = "af_packet")]
+    AfPacket,
+    Tap,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sharing {
+    Direct,
+    Proxy,
 }
 
 fn main() -> ExitCode {
@@ -112,17 +131,26 @@ fn storm(args: &PipelineArgs) -> anyhow::Result<bool> {
             time: Duration::from_secs(args.seconds) / count,
             seed,
             queues: *queues,
+            driver: match args.driver {
+                Ports::AfPacket => Driver::AfPacket,
+                Ports::Tap => Driver::Tap,
+            },
+            share: match args.share {
+                Sharing::Direct => Share::Direct,
+                Sharing::Proxy => Share::Proxy,
+            },
             clients: args.clients,
             rate: args.rate,
             out: args.out.clone(),
             stop: Arc::clone(&stop),
         };
         eprintln!(
-            "storm: --queues {queues:?}, seed {seed}, logs below {}",
-            args.out.display()
+            "storm: {}, seed {seed}, logs below {}",
+            options.mode(),
+            args.out.display(),
         );
         let verdict = pipeline::run(&options)?;
-        eprintln!("storm: {queues:?}: {verdict} {}", verdict.details());
+        eprintln!("storm: {}: {verdict} {}", options.mode(), verdict.details());
         all.add(verdict);
     }
     for complaint in &all.complaints {

@@ -50,6 +50,24 @@ pub enum Queues {
     Each,
 }
 
+/// What the ports are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// Ends of cables, by packet sockets.
+    AfPacket,
+    /// The hosts' interfaces are TAPs.
+    Tap,
+}
+
+/// Who drives the queues of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Their owners.
+    Direct,
+    /// The server, for them.
+    Proxy,
+}
+
 /// What storm it is to be.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -59,6 +77,10 @@ pub struct Options {
     pub seed: u64,
     /// Who reads the ports.
     pub queues: Queues,
+    /// What the ports are.
+    pub driver: Driver,
+    /// Who drives the queues of clients.
+    pub share: Share,
     /// Secondaries.
     pub clients: u32,
     /// Frames a second, each way.
@@ -67,6 +89,25 @@ pub struct Options {
     pub out: PathBuf,
     /// Set when the storm is to end early.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Options {
+    /// A name for logs and groups: `server`, `each-tap-proxy`.
+    pub fn mode(&self) -> String {
+        let queues = match self.queues {
+            Queues::Server => "server",
+            Queues::Each => "each",
+        };
+        let driver = match self.driver {
+            Driver::AfPacket => "",
+            Driver::Tap => "-tap",
+        };
+        let share = match self.share {
+            Share::Direct => "",
+            Share::Proxy => "-proxy",
+        };
+        format!("{queues}{driver}{share}")
+    }
 }
 
 /// What came of it.
@@ -202,19 +243,17 @@ pub fn run(options: &Options) -> anyhow::Result<Verdict> {
 
 impl<'o> Storm<'o> {
     fn prepare(options: &'o Options) -> anyhow::Result<Self> {
-        let mode = if options.queues == Queues::Each {
-            "each"
-        } else {
-            "server"
-        };
+        let mode = options.mode();
         let logs = options.out.join(format!("{mode}-{}", options.seed));
         let cannot = || format!("cannot write {}", logs.display());
         // What an earlier storm of the same seed left.
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs).with_context(cannot)?;
         let journal = File::create(logs.join("kills.log")).with_context(cannot)?;
-        let world = World::with(9000, Offloads::ON);
-        world.introduce();
+        let world = match options.driver {
+            Driver::AfPacket => World::with(9000, Offloads::ON),
+            Driver::Tap => World::bare(),
+        };
         let places = std::iter::once(Role::Server).chain((0..options.clients).map(Role::Client));
         Ok(Self {
             options,
@@ -240,6 +279,12 @@ impl<'o> Storm<'o> {
             process.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
             self.actors[place].start(process);
             self.actors[place].has_become_ready();
+            if place == 0 {
+                if self.options.driver == Driver::Tap {
+                    self.world.dress(9000, Offloads::ON);
+                }
+                self.world.introduce();
+            }
         }
         let observer = Observer::open(Some(self.dir.path()), &self.prefix)?;
         self.observer = Some(Box::leak(Box::new(observer)));
@@ -268,9 +313,7 @@ impl<'o> Storm<'o> {
                 } else {
                     "server"
                 };
-                command.args(
-                    [0, 1].map(|port| format!("--vdev=net_af_packet{port},iface=veth{port}")),
-                );
+                command.args(self.vdevs().map(|vdev| format!("--vdev={vdev}")));
                 command.args([
                     "--",
                     "-p",
@@ -296,6 +339,19 @@ impl<'o> Storm<'o> {
             }
         }
         command
+    }
+
+    fn vdevs(&self) -> [String; 2] {
+        let vdevs = match self.options.driver {
+            Driver::AfPacket => [0, 1].map(|port| format!("net_af_packet{port},iface=veth{port}")),
+            Driver::Tap => self.world.taps(),
+        };
+        match (self.options.share, self.options.driver) {
+            (Share::Direct, _) => vdevs,
+            (Share::Proxy, Driver::AfPacket) => vdevs.map(|vdev| vdev + ",share=proxy"),
+            // Nobody else has a descriptor: without this the interface would go with each server.
+            (Share::Proxy, Driver::Tap) => vdevs.map(|vdev| vdev + ",share=proxy,persist=1"),
+        }
     }
 
     fn name_group(&self, command: &mut Command) {
@@ -385,6 +441,7 @@ impl<'o> Storm<'o> {
     fn look_at(&mut self, place: usize, traffic: bool) {
         let now = Instant::now();
         let each = self.options.queues == Queues::Each;
+        let alone = each && self.options.share == Share::Direct;
         let actor = &mut self.actors[place];
         let role = actor.role;
         if actor.has_become_ready() {
@@ -421,7 +478,7 @@ impl<'o> Storm<'o> {
                 let due = traffic
                     && match role {
                         Role::Server => !each,
-                        Role::Client(_) => each || self.served.is_some(),
+                        Role::Client(_) => alone || self.served.is_some(),
                     };
                 if let Some(pulse) = self.observer.and_then(|observer| actor.pulse(observer)) {
                     actor.note(pulse, due);

@@ -298,7 +298,8 @@ impl driver::RxQueue for RingRx {
     }
 }
 
-struct RingTx(MbufProducer<'static>);
+/// Hands bursts to a ring.
+pub(crate) struct RingTx(pub(crate) MbufProducer<'static>);
 
 impl driver::TxQueue for RingTx {
     fn tx_burst(&mut self, burst: &mut Burst<'_>) -> usize {

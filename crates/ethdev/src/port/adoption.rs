@@ -23,6 +23,7 @@ use crate::driver::{Direction, Driver, Handed, Legacy, PortId, Probe, QueueId};
 use crate::error::{Error, PortState};
 use crate::exchange::{Exchange, key};
 use crate::ports::in_use;
+use crate::proxy::Proxied;
 use crate::table::QueueTable;
 
 /// What tells one configuration of a port from another: opening, RX queues, TX queues.
@@ -57,9 +58,10 @@ impl Port {
             word: table.word(),
         };
         let all = queues(left.rx, left.tx);
+        let proxied = Proxied::of(args, driver);
         let open = [PortState::Started, PortState::Stopped].contains(&record.state());
         let offers: Vec<_> = all
-            .filter(|_| open && driver.hands_descriptors())
+            .filter(|(direction, _)| open && driver.hands_descriptors() && !proxied.is(*direction))
             .filter_map(|(direction, queue)| {
                 let kept = offered(place.exchange.as_ref(), &table, place.id, direction, queue)?;
                 Some((direction, queue, kept))
@@ -181,6 +183,13 @@ impl Port {
             self.table.renew(direction, queue);
             return true;
         }
+        if self.proxied.is(direction) {
+            // Nobody else has the device, whoever drives the other end of the proxy.
+            if !control.device.holds(queue, direction) {
+                self.table.remake(direction, queue);
+            }
+            return true;
+        }
         // A TX queue has no place where it stands, and two of one number do no harm.
         if self.inherit(control, direction, queue) || direction == Direction::Tx {
             return true;
@@ -244,7 +253,7 @@ impl Port {
         direction: Direction,
         queue: QueueId,
     ) -> Result<(), Error> {
-        if !self.driver.hands_descriptors() || !control.device.holds(queue, direction) {
+        if !self.hands(direction) || !control.device.holds(queue, direction) {
             return Ok(());
         }
         if let Some(handed) = control.device.descriptors(queue, direction)? {
@@ -270,7 +279,7 @@ impl Port {
         if *kept == Some(now) {
             return;
         }
-        for (direction, queue) in queues(rx, tx) {
+        for (direction, queue) in queues(rx, tx).filter(|(direction, _)| self.hands(*direction)) {
             if let Err(error) = self.exchange.keep(&key(self.id, direction, queue)) {
                 // Who drives the queue is told; the next primary opens what nobody kept.
                 debug!(

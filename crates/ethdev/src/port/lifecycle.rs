@@ -202,6 +202,7 @@ impl Port {
             .map_err(|e| self.named(&control, e))?;
         for (direction, queue) in self.queues() {
             self.publish(&control, direction, queue)?;
+            self.make_proxy(direction, queue)?;
         }
         self.table.set_word(control.device.word());
         self.record.set_info(&control.device.info());

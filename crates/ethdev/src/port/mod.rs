@@ -10,6 +10,7 @@
 
 mod adoption;
 mod lifecycle;
+mod proxied;
 mod stand_in;
 
 pub(crate) use self::adoption::withdraw_left;
@@ -28,7 +29,8 @@ use crate::driver::{
 use crate::error::{Error, PortState};
 use crate::exchange::{Exchange, key};
 use crate::mac::MacAddress;
-use crate::queue::{RxQueue, Standing, TxQueue};
+use crate::proxy::{self, Leases, Proxied};
+use crate::queue::{Hold, RxQueue, Standing, TxQueue};
 use crate::record::Record;
 use crate::rss::{Reta, RssKey};
 use crate::stats::{PortStats, QueueStats};
@@ -56,6 +58,10 @@ pub struct Port {
     kept: Mutex<Option<adoption::Configuration>>,
     /// In the primary: who came for a queue that we stood in for.
     comers: Mutex<stand_in::Comers>,
+    /// Which queues the primary drives for others.
+    proxied: Proxied,
+    /// In the primary: who drives the device's ends of those.
+    leases: Leases,
 }
 
 /// What only one thread of the process handles at a time.
@@ -130,6 +136,7 @@ impl Port {
             record,
             exchange,
         } = place;
+        let proxied = Proxied::of(&args, driver);
         let control = Mutex::new(Control {
             device,
             state: PortState::Opened,
@@ -150,6 +157,8 @@ impl Port {
             control,
             kept: Mutex::default(),
             comers: Mutex::default(),
+            proxied,
+            leases: Leases::new(),
         }
     }
 
@@ -246,17 +255,22 @@ impl Port {
     ///
     /// As for [`rx_queue`](Self::rx_queue).
     pub fn tx_queue(&self, queue: QueueId, owner: Owner) -> Result<TxQueue, Error> {
-        let (cx, claim, handed) = self.take(Direction::Tx, queue, owner, Standing::Own)?;
-        let device = self.control().device.tx_queue(cx, handed)?;
-        Ok(TxQueue::new(device, &cx, self.record.state_word(), claim))
+        let (cx, hold, handed) = self.take(Direction::Tx, queue, owner, Standing::Own)?;
+        let device = if hold.proxied && !self.primary {
+            proxy::tx_end(self.region, self.id, queue, owner)?
+        } else {
+            self.control().device.tx_queue(cx, handed)?
+        };
+        Ok(TxQueue::new(device, &cx, self.record.state_word(), hold))
     }
 
     /// The counters of one queue. A queue that is not configured has counted nothing.
     pub fn queue_stats(&self, direction: Direction, queue: QueueId) -> QueueStats {
-        if queue.0 < self.queue_count(direction) {
-            self.table.counters(direction, queue).read()
-        } else {
-            QueueStats::ZERO
+        let counters = self.table.counters(direction, queue);
+        match self.proxied.is(direction) {
+            _ if queue.0 >= self.queue_count(direction) => QueueStats::ZERO,
+            true => counters.read_proxied(),
+            false => counters.read(),
         }
     }
 
@@ -301,10 +315,14 @@ impl Port {
         owner: Owner,
         standing: Standing,
     ) -> Result<RxQueue, Error> {
-        let (cx, claim, handed) = self.take(Direction::Rx, queue, owner, standing)?;
-        let device = self.control().device.rx_queue(cx, handed)?;
+        let (cx, hold, handed) = self.take(Direction::Rx, queue, owner, standing)?;
+        let device = if hold.proxied && !self.primary {
+            proxy::rx_end(self.region, self.id, queue, owner)?
+        } else {
+            self.control().device.rx_queue(cx, handed)?
+        };
         let state = self.record.state_word();
-        Ok(RxQueue::new(device, &cx, state, claim, standing))
+        Ok(RxQueue::new(device, &cx, state, hold, standing))
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -326,21 +344,46 @@ impl Port {
         queue: QueueId,
         owner: Owner,
         standing: Standing,
-    ) -> Result<(QueueContext, Claim, Option<Handed>), Error> {
+    ) -> Result<(QueueContext, Hold, Option<Handed>), Error> {
         self.available(direction, queue)?;
+        let proxied = self.proxied.is(direction);
+        let mut lease = None;
         let (claim, handed) = if self.primary {
             let claim = match standing {
                 Standing::Own => self.table.claim(direction, queue, owner)?,
                 Standing::In => self.table.stand_in(queue, owner)?,
             };
             self.look_again(direction, queue)?;
+            if proxied {
+                // Who stands in may be the thread that serves, which lets go in its next round.
+                let waits = standing == Standing::Own;
+                lease = self.leases.direct(direction, queue, waits);
+                if lease.is_none() {
+                    return Err(self.table.taken(direction, queue, owner));
+                }
+            }
             self.restore(direction, queue)?;
             (claim, None)
         } else {
             self.claim_with_descriptors(direction, queue, owner)?
         };
+        let hold = Hold {
+            claim,
+            lease,
+            proxied,
+        };
+        Ok((self.context(direction, queue, owner)?, hold, handed))
+    }
+
+    /// All that a driver gets of a queue.
+    fn context(
+        &self,
+        direction: Direction,
+        queue: QueueId,
+        owner: Owner,
+    ) -> Result<QueueContext, Error> {
         let (pool, descriptors) = self.table.setup(direction, queue)?;
-        let cx = QueueContext {
+        Ok(QueueContext {
             region: self.region,
             port: self.id,
             queue,
@@ -350,8 +393,7 @@ impl Port {
             pool,
             descriptors,
             owner,
-        };
-        Ok((cx, claim, handed))
+        })
     }
 
     /// Claims a queue in a secondary, with what the primary hands out for it. Never one without the other: a queue with an owner
@@ -362,7 +404,7 @@ impl Port {
         queue: QueueId,
         owner: Owner,
     ) -> Result<(Claim, Option<Handed>), Error> {
-        if !self.driver.hands_descriptors() {
+        if !self.hands(direction) {
             let claim = self.table.claim(direction, queue, owner)?;
             self.look_again(direction, queue)?;
             return Ok((claim, None));

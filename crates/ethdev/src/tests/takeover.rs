@@ -701,7 +701,7 @@ fn capture_goes_on_in_the_next_primary_whoever_kept_it() {
         first(&ports).close().unwrap();
     }
     let args = format!(
-        "net_pcap0,rx_pcap={},tx_pcap={}",
+        "net_pcap0,share=direct,rx_pcap={},tx_pcap={}",
         source.display(),
         sink.display()
     );

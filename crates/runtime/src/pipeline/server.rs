@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use eal::sleep::{Found, Source, WaitSet};
 use eal::{Eal, EalArgs, ProcType, Region};
-use ethdev::{DevArgs, Direction, Port, PortConfig, PortId, Ports, QueueId, RxQueue, rss};
+use ethdev::{DevArgs, Direction, Port, PortConfig, PortId, Ports, Proxies, QueueId, RxQueue, rss};
 use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX};
 use ring::{Flags, Ring};
 
@@ -55,7 +55,7 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
         DevArgs::parse(vdev)?.check(ethdev::DRIVERS)?;
     }
     let pool_config = PoolConfig::new(POOL, pool_count(&args, &ports));
-    let needed_mb = region_mb(&pool_config, &args)?;
+    let needed_mb = region_mb(&pool_config, &args, &ports)?;
     if eal_args.memory_mb.is_none() && eal_args.socket_mem_mb.is_empty() {
         eal_args.memory_mb = Some(needed_mb);
     }
@@ -107,12 +107,15 @@ fn pool_count(args: &ServerArgs, ports: &[u16]) -> u32 {
 }
 
 /// Size of a region that holds it all.
-fn region_mb(pool: &PoolConfig<'_>, args: &ServerArgs) -> Result<u64, mbuf::Error> {
+fn region_mb(pool: &PoolConfig<'_>, args: &ServerArgs, ports: &[u16]) -> Result<u64, mbuf::Error> {
     const MIB: u64 = 1 << 20;
     /// Process table, port queues, statistics, and what a program adds.
     const REST: u64 = 4 * MIB;
+    let ports = ports.len() as u64;
     let rings = u64::from(args.clients) * (u64::from(args.ring_size) * 4 + 4096);
-    Ok((Pool::len_for(pool)? as u64 + rings + REST).div_ceil(2 * MIB) * 2)
+    // Two for each client and port, should the port be shared by proxy.
+    let proxies = 2 * ports * u64::from(args.clients) * (u64::from(DESCRIPTORS) * 4 + 4096);
+    Ok((Pool::len_for(pool)? as u64 + rings + proxies + REST).div_ceil(2 * MIB) * 2)
 }
 
 /// What the server opened, before it runs.
@@ -214,6 +217,7 @@ impl Server {
                 stand_ins.watch(port, self.info.port(column));
             }
         }
+        let mut proxies = self.ports.proxies(&lcore)?;
         eprintln!(
             "ready: {} ports, room for {} client{}, group {:?}",
             self.ids.len(),
@@ -242,6 +246,7 @@ impl Server {
                     received += count;
                 }
             }
+            received += proxies.serve();
             if received > 0 {
                 idle.reset();
                 continue;
@@ -249,6 +254,7 @@ impl Server {
             let mut sources = Sources {
                 queues: &mut queues,
                 stand_ins: &mut stand_ins,
+                proxies: &mut proxies,
                 is_anybody_there: !spread.present.is_empty(),
             };
             if idle.wait(&mut sources) == Waited::Asleep {
@@ -262,14 +268,15 @@ impl Server {
 }
 
 /// What the server reads.
-struct Sources<'a, 'p> {
+struct Sources<'a, 'p, 'c> {
     queues: &'a mut [(PortCounters<'static>, RxQueue)],
     stand_ins: &'a mut StandIns<'p>,
+    proxies: &'a mut Proxies<'c>,
     /// If nobody is, packets of the absent wait where they are.
     is_anybody_there: bool,
 }
 
-impl Sources<'_, '_> {
+impl Sources<'_, '_, '_> {
     fn all(&self) -> impl Iterator<Item = &RxQueue> {
         let stand_ins = self
             .stand_ins
@@ -292,12 +299,13 @@ impl Sources<'_, '_> {
     }
 }
 
-impl Source for Sources<'_, '_> {
+impl Source for Sources<'_, '_, '_> {
     fn must_poll(&self) -> bool {
-        self.all().any(RxQueue::must_poll)
+        self.proxies.must_poll() || self.all().any(RxQueue::must_poll)
     }
 
     fn sleep_begin(&mut self) {
+        self.proxies.sleep_begin();
         self.all_mut().for_each(RxQueue::sleep_begin);
     }
 
@@ -308,17 +316,17 @@ impl Source for Sources<'_, '_> {
         if self.stand_ins.queues.iter().any(wanted) {
             return Found::InDevice;
         }
-        self.all_mut()
-            .map(RxQueue::look)
-            .max()
-            .unwrap_or(Found::Nothing)
+        let proxies = self.proxies.look();
+        self.all_mut().map(RxQueue::look).fold(proxies, Found::max)
     }
 
     fn sleep_end(&mut self) {
+        self.proxies.sleep_end();
         self.all_mut().for_each(RxQueue::sleep_end);
     }
 
     fn wait_on<'s>(&'s self, set: &mut WaitSet<'s>) {
+        self.proxies.wait_on(set);
         self.all().for_each(|queue| queue.wait_on(set));
     }
 }

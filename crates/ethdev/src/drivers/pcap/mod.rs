@@ -5,9 +5,9 @@
 //! tx_pcap=c.pcap,tx_pcap=d.pcap      TX queue q writes file q modulo 2
 //! ```
 //!
-//! The primary opens the files and hands their descriptors to whoever drives a queue. A reader has its own place in the
-//! file. Writers share one end of it: it is opened for appending, and each burst is one `writev` of whole records,
-//! which the kernel does not mix with another's.
+//! The primary opens the files. It writes those of all TX queues ([`proxy`](crate::proxy)), unless `share=direct`, and hands the
+//! descriptors of others to whoever drives a queue. A reader has its own place in the file. Writers share one end of it: it is
+//! opened for appending, and each burst is one `writev` of whole records, which the kernel does not mix with another's.
 //!
 //! Without `rx_pcap` nothing is received, without `tx_pcap` what is sent is dropped and counted. A frame is written as it
 //! would be seen on the wire, its checksum completed and its VLAN tag in place; one that a device would cut is written
@@ -86,6 +86,11 @@ impl Driver for Pcap {
 
     fn hands_descriptors(&self) -> bool {
         true
+    }
+
+    fn is_shared(&self, direction: Direction) -> bool {
+        // One end of a file, and one order in it.
+        direction == Direction::Rx
     }
 
     fn probe(&self, cx: &Probe<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {

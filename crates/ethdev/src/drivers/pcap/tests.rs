@@ -162,7 +162,10 @@ fn what_is_sent_is_in_the_file() {
 #[test]
 fn writers_in_several_threads_share_a_file_in_whole_records() {
     let (group, files) = (Group::new(), Files::new());
-    let ports = group.primary(&[&format!("net_pcap0,tx_pcap={}", files.name("out"))]);
+    let ports = group.primary(&[&format!(
+        "net_pcap0,share=direct,tx_pcap={}",
+        files.name("out")
+    )]);
     group.start(first(&ports), 1, 3);
     // Two of them as another process would: with descriptors handed over.
     let joined = group.secondary();

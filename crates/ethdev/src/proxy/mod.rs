@@ -1,0 +1,167 @@
+//! Proxy queues: for devices that only the primary drives, because they cannot be shared or are not to be.
+//!
+//! ```text
+//! secondary, owner of TX queue q                       primary, [`Proxies::serve`] in its loop
+//!   TxQueue::tx_burst --> ring proxy_pP_qQ_tx -------> burst --> the device's TX queue q
+//!   RxQueue::rx_burst <-- ring proxy_pP_qQ_rx <------- burst <-- the device's RX queue q
+//! ```
+//!
+//! Applications see no difference: the same `RxQueue` and `TxQueue`, one call a burst. Buffers are handed over by
+//! [`MbufProducer`] and [`MbufConsumer`], not copied.
+//!
+//! | part                              | written by                                              |
+//! |-----------------------------------|---------------------------------------------------------|
+//! | owner of the queue, in its record | the secondary, as of any queue                            |
+//! | ends of the rings                 | the owner has one, the thread that serves the other       |
+//! | packets, bytes, segments          | the owner: what it received, and what it had taken from it |
+//! | drops, missed, errors, cursors    | whoever drives the device: the thread that serves       |
+//!
+//! What the device drops of what it was given is in both, and subtracted when it is read: a port's counters say the same of
+//! a proxied queue as of any other.
+//!
+//! The ring of an RX queue is open while somebody owns the queue: then the device is read, as long as the ring has room for a
+//! burst, and packets wait in the device otherwise. The ring of a TX queue is open while somebody serves: otherwise, and when it is
+//! full, `tx_burst` takes less, as of any device.
+//!
+//! **If a process dies:** the owner: the sweep empties its RX ring and closes it; what it had sent is in the TX ring, and goes
+//! out. Its successor opens the ring again. The primary: the queue stands still; the next one sweeps, makes the device anew
+//! (nobody else had a descriptor), and serves on; what was in the TX rings is gone, and counted as recovered. Between ring and
+//! device packets are in the hand of the thread that serves, and bear its tag.
+
+mod lease;
+mod serve;
+
+use eal::sleep::{Found, Source as _};
+use eal::{Owner, Region};
+use mbuf::{Burst, Lcore, MbufConsumer, MbufProducer};
+use ring::{Flags, Ring};
+
+use crate::args::DevArgs;
+use crate::driver::{self, Direction, Driver, PortId, QueueId, Wakeup};
+use crate::drivers::ring::RingTx;
+use crate::error::Error;
+
+pub(crate) use self::lease::{Lease, Leases};
+pub use self::serve::Proxies;
+pub(crate) use self::serve::Served;
+
+/// Packets that a proxy's ring holds at most and at least, whatever descriptors the queue has.
+const RING_SIZE_MAX: u32 = 1024;
+const RING_SIZE_MIN: u32 = 64;
+
+/// The key that every driver takes.
+pub(crate) const KEY: &str = "share";
+
+/// Which directions of a port go by way of the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Proxied {
+    rx: bool,
+    tx: bool,
+}
+
+impl Proxied {
+    /// As the arguments say, or as the driver thinks right.
+    pub(crate) fn of(args: &DevArgs, driver: &dyn Driver) -> Self {
+        let all = match args.get(KEY) {
+            Some("proxy") => Some(true),
+            Some(_) => Some(false),
+            None => None,
+        };
+        let of = |direction| all.unwrap_or(!driver.is_shared(direction));
+        Self {
+            rx: of(Direction::Rx),
+            tx: of(Direction::Tx),
+        }
+    }
+
+    pub(crate) fn is(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Rx => self.rx,
+            Direction::Tx => self.tx,
+        }
+    }
+}
+
+/// Looks at the value of [`KEY`].
+pub(crate) fn check(args: &DevArgs) -> Result<(), Error> {
+    match args.get(KEY) {
+        None | Some("direct" | "proxy") => Ok(()),
+        Some(_) => Err(args.bad_value(KEY, "not direct or proxy")),
+    }
+}
+
+fn ring_name(port: PortId, direction: Direction, queue: QueueId) -> String {
+    format!("proxy_p{port}_q{queue}_{direction}")
+}
+
+/// Makes the ring of a queue, unless a former primary did.
+pub(crate) fn make_ring(
+    region: &'static Region,
+    port: PortId,
+    direction: Direction,
+    queue: QueueId,
+    descriptors: u32,
+) -> Result<(), Error> {
+    let name = ring_name(port, direction, queue);
+    match Ring::lookup(region, &name) {
+        Err(ring::Error::Eal(eal::Error::NoZone { .. })) => {
+            let size = descriptors
+                .clamp(RING_SIZE_MIN, RING_SIZE_MAX)
+                .next_power_of_two();
+            Ring::create(region, &name, size, None, Flags::SP_ENQ | Flags::SC_DEQ)?;
+            Ok(())
+        }
+        found => Ok(found.map(drop)?),
+    }
+}
+
+/// The owner's end of an RX queue.
+pub(crate) fn rx_end(
+    region: &'static Region,
+    port: PortId,
+    queue: QueueId,
+    owner: Owner,
+) -> Result<Box<dyn driver::RxQueue>, Error> {
+    let ring = Ring::lookup(region, &ring_name(port, Direction::Rx, queue))?;
+    let end = RxEnd(MbufConsumer::new(ring.consumer(owner)?));
+    // Who serves may sleep, with packets in the device that wait for somebody to come.
+    for (slot, ..) in ring.producers() {
+        region.ring_doorbell(slot);
+    }
+    Ok(Box::new(end))
+}
+
+/// The owner's end of a TX queue.
+pub(crate) fn tx_end(
+    region: &'static Region,
+    port: PortId,
+    queue: QueueId,
+    owner: Owner,
+) -> Result<Box<dyn driver::TxQueue>, Error> {
+    let ring = Ring::lookup(region, &ring_name(port, Direction::Tx, queue))?;
+    Ok(Box::new(RingTx(MbufProducer::new(ring.producer(owner)?))))
+}
+
+struct RxEnd(MbufConsumer<'static>);
+
+impl driver::RxQueue for RxEnd {
+    fn wakeup(&self) -> Wakeup<'_> {
+        Wakeup::Doorbell
+    }
+
+    fn sleep_begin(&mut self) {
+        self.0.sleep_begin();
+    }
+
+    fn look(&mut self) -> Found {
+        self.0.look()
+    }
+
+    fn sleep_end(&mut self) {
+        self.0.sleep_end();
+    }
+
+    fn rx_burst<'c>(&mut self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
+        self.0.dequeue_burst(lcore, burst).count
+    }
+}
