@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use forebay::eal::Observer;
-use forebay_tests::{Group, Process, Setup, World, program, skip};
+use forebay::eal::{Observer, SlotState};
+use forebay_tests::{Group, Process, Setup, World, program, skip, wait_for};
 use tempfile::TempDir;
 
 /// The user that nobody is, and its group.
@@ -137,6 +137,21 @@ fn client_of_another_user_joins_by_its_unix_group() {
         .find(|line| line.starts_with("CapEff:"))
         .unwrap();
     assert!(caps.ends_with("0000000000000000"), "{caps}");
+
+    // His doorbell is for the group to ring and for him to hear.
+    let observer = Observer::open(Some(group.runtime_dir()), group.prefix()).unwrap();
+    let slots = || {
+        let slots = observer.region().slots().iter();
+        slots.filter(|slot| slot.state().0 == SlotState::Live && slot.name() == "client 0")
+    };
+    wait_for("sleep", || {
+        slots().any(|slot| slot.run.sleeps.get() > 0).then_some(())
+    });
+    world.ping_both_ways();
+    assert!(slots().all(|slot| slot.run.late.get() == 0));
+    let bell = group.runtime_dir().join(group.prefix()).join("doorbell.0");
+    let bell = fs::metadata(bell).unwrap();
+    assert_eq!((bell.mode() & 0o777, bell.gid()), (0o660, gid));
 
     // Nobody, not in the group: refused in one line.
     group.stop_client(0);

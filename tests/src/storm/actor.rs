@@ -104,6 +104,9 @@ struct Beat {
     /// When each was last seen to change, or to be excused.
     loops_at: Instant,
     packets_at: Instant,
+    /// Of its sleeps.
+    sleeps: u64,
+    late: u64,
 }
 
 /// What the heartbeat of one look said.
@@ -115,6 +118,10 @@ pub struct Pulse {
     pub packets: u64,
     /// The longest turn so far, in nanoseconds.
     pub stall_ns: u64,
+    /// Times that its loop slept.
+    pub sleeps: u64,
+    /// Times that it slept on over work.
+    pub late: u64,
 }
 
 impl Actor {
@@ -134,6 +141,8 @@ impl Actor {
                 packets: 0,
                 loops_at: now,
                 packets_at: now,
+                sleeps: 0,
+                late: 0,
             },
         }
     }
@@ -191,6 +200,8 @@ impl Actor {
             packets: 0,
             loops_at: self.since,
             packets_at: self.since,
+            sleeps: 0,
+            late: 0,
         };
         true
     }
@@ -305,8 +316,9 @@ impl Actor {
         since.is_some_and(|since| since.elapsed() > PATIENCE)
     }
 
-    /// Takes note of the heartbeat. `traffic` says whether packets are due at it.
-    pub fn note(&mut self, pulse: Pulse, traffic: bool) {
+    /// Takes note of the heartbeat, and returns how often it slept since the last time, and slept on over work. `traffic` says
+    /// whether packets are due at it.
+    pub fn note(&mut self, pulse: Pulse, traffic: bool) -> [u64; 2] {
         let now = Instant::now();
         if pulse.loops != self.beat.loops {
             (self.beat.loops, self.beat.loops_at) = (pulse.loops, now);
@@ -314,6 +326,10 @@ impl Actor {
         if pulse.packets != self.beat.packets || !traffic {
             (self.beat.packets, self.beat.packets_at) = (pulse.packets, now);
         }
+        let slept = pulse.sleeps.saturating_sub(self.beat.sleeps);
+        let late = pulse.late.saturating_sub(self.beat.late);
+        (self.beat.sleeps, self.beat.late) = (pulse.sleeps, pulse.late);
+        [slept, late]
     }
 
     /// Reads the heartbeat of the process that is there.
@@ -330,6 +346,8 @@ impl Actor {
             loops: record.run.loops.get(),
             packets: packets.unwrap_or(0),
             stall_ns: record.run.stall_ns.get(),
+            sleeps: record.run.sleeps.get(),
+            late: record.run.late.get(),
         })
     }
 

@@ -29,10 +29,25 @@ pub struct Load {
     ways: [Arc<Way>; 2],
     tcp: Arc<Tcp>,
     stop: Arc<AtomicBool>,
+    /// Until when nobody sends, in milliseconds since the start.
+    silence: Arc<Silence>,
     /// Receivers go on after senders have ended.
     deaf: Arc<AtomicBool>,
     senders: Vec<JoinHandle<()>>,
     receivers: Vec<JoinHandle<()>>,
+}
+
+/// Times in which nobody sends.
+#[derive(Debug)]
+struct Silence {
+    start: Instant,
+    until_ms: AtomicU64,
+}
+
+impl Silence {
+    fn is_now(&self) -> bool {
+        self.start.elapsed().as_millis() < u128::from(self.until_ms.load(Ordering::Relaxed))
+    }
 }
 
 /// One direction. Each counter has one writing thread.
@@ -87,6 +102,10 @@ impl Load {
         let open = |host| FrameSocket::open(host, "eth0").unwrap_or_else(|error| panic!("{error}"));
         let stop = Arc::new(AtomicBool::new(false));
         let deaf = Arc::new(AtomicBool::new(false));
+        let silence = Arc::new(Silence {
+            start: Instant::now(),
+            until_ms: AtomicU64::new(0),
+        });
         let way = |number: u64| Arc::new(Way::new(super::random::mix(seed).wrapping_add(number)));
         let ways = [way(0), way(1)];
         let (mut senders, mut receivers) = (Vec::new(), Vec::new());
@@ -96,24 +115,41 @@ impl Load {
         {
             let (from, to) = (open(from), open(to));
             let (sending, stopped) = (Arc::clone(way), Arc::clone(&stop));
-            senders.push(thread::spawn(move || sending.send(&from, rate, &stopped)));
+            let silence = Arc::clone(&silence);
+            senders.push(thread::spawn(move || {
+                sending.send(&from, rate, &silence, &stopped);
+            }));
             let (receiving, deaf) = (Arc::clone(way), Arc::clone(&deaf));
             receivers.push(thread::spawn(move || receiving.receive(&to, &deaf)));
         }
         let tcp = Arc::new(Tcp::default());
         let (transferring, world, stopped) =
             (Arc::clone(&tcp), Arc::clone(world), Arc::clone(&stop));
+        let quiet = Arc::clone(&silence);
         senders.push(thread::spawn(move || {
-            transferring.run(&world, seed, &stopped)
+            transferring.run(&world, seed, &quiet, &stopped);
         }));
         Self {
             ways,
             tcp,
             stop,
+            silence,
             deaf,
             senders,
             receivers,
         }
+    }
+
+    /// Nobody sends for so long; a TCP transfer under way goes on.
+    pub fn pause(&self, time: Duration) {
+        let until = (self.silence.start.elapsed() + time).as_millis();
+        let until = u64::try_from(until).unwrap_or(u64::MAX);
+        self.silence.until_ms.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether nobody sends now.
+    pub fn is_paused(&self) -> bool {
+        self.silence.is_now()
     }
 
     /// What was counted so far.
@@ -210,11 +246,18 @@ impl Way {
         }
     }
 
-    fn send(&self, from: &FrameSocket, rate: u32, stop: &AtomicBool) {
-        let start = Instant::now();
+    fn send(&self, from: &FrameSocket, rate: u32, silence: &Silence, stop: &AtomicBool) {
+        let mut start = Instant::now();
         let mut frame = [0; FRAME_MAX];
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
+            if silence.is_now() {
+                let before = Instant::now();
+                thread::sleep(TICK);
+                // A silence is not made up for.
+                start += before.elapsed();
+                continue;
+            }
             let due = start.elapsed().as_micros() * u128::from(rate) / 1_000_000;
             // What was slept through is made up for little by little, not in one burst.
             let most = number + u64::from(rate).div_ceil(1000) * 8;
@@ -277,10 +320,13 @@ fn is_first(seen: &mut Vec<u64>, number: u64) -> bool {
 
 impl Tcp {
     /// One transfer after the other.
-    fn run(&self, world: &World, seed: u64, stop: &AtomicBool) {
+    fn run(&self, world: &World, seed: u64, silence: &Silence, stop: &AtomicBool) {
         for round in 0_u64.. {
             let watch = Arc::new(Watch::default());
             *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&watch);
+            while silence.is_now() && !stop.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+            }
             if stop.load(Ordering::Relaxed) {
                 return;
             }

@@ -34,6 +34,12 @@ const ABSENCE: std::ops::Range<Duration> = Duration::ZERO..Duration::from_millis
 const STOP: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(1500);
 /// One disturbance in so many is a stop, the others are kills.
 const STOPS_ONE_IN: u64 = 6;
+/// After one disturbance in so many nobody sends for a while, so that processes sleep, and are killed and woken in their sleep.
+const SILENCES_ONE_IN: u64 = 4;
+/// For how long.
+const SILENCE: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(400);
+/// One process in so many polls and never sleeps.
+const POLLS_ONE_IN: u32 = 3;
 /// Between two looks at everybody.
 const LOOK: Duration = Duration::from_millis(2);
 /// Between two lines that tell how far it is.
@@ -133,6 +139,10 @@ pub struct Verdict {
     pub quit: u64,
     /// Starts that failed with a reason and were repeated.
     pub refused: u64,
+    /// Times that a loop slept.
+    pub sleeps: u64,
+    /// Times that one slept on over work: for lack of a ring, by who was stopped or killed in between, or by mistake.
+    pub late: u64,
     /// The longest turn of a loop.
     pub stall: Duration,
     /// The traffic.
@@ -161,6 +171,8 @@ impl Verdict {
         self.crashed += other.crashed;
         self.quit += other.quit;
         self.refused += other.refused;
+        self.sleeps += other.sleeps;
+        self.late += other.late;
         self.stall = self.stall.max(other.stall);
         self.tally.sent += other.tally.sent;
         self.tally.received += other.tally.received;
@@ -182,8 +194,8 @@ impl Verdict {
             ..
         } = &self.tally;
         format!(
-            "stops={} crashed={} quit={} refused={} frames={received}/{sent} twice={twice} tcp={transfers} tcp_broken={broken}",
-            self.stops, self.crashed, self.quit, self.refused
+            "stops={} sleeps={} late={} crashed={} quit={} refused={} frames={received}/{sent} twice={twice} tcp={transfers} tcp_broken={broken}",
+            self.stops, self.sleeps, self.late, self.crashed, self.quit, self.refused
         )
     }
 }
@@ -304,6 +316,11 @@ impl<'o> Storm<'o> {
             "client"
         });
         command.args(["-l", &lcore.to_string(), "--no-huge"]);
+        let instances = self.actors.iter().filter(|actor| actor.role == role);
+        let instance: u32 = instances.map(|actor| actor.instance).sum();
+        let polls = (instance + lcore)
+            .is_multiple_of(POLLS_ONE_IN)
+            .then_some("--busy-poll");
         self.name_group(&mut command);
         match role {
             Role::Server => {
@@ -325,6 +342,7 @@ impl<'o> Storm<'o> {
                     "--queues",
                     queues,
                 ]);
+                command.args(polls);
             }
             Role::Client(id) => {
                 command.args([
@@ -336,6 +354,7 @@ impl<'o> Storm<'o> {
                     &id.to_string(),
                     "--stall-report",
                 ]);
+                command.args(polls);
             }
         }
         command
@@ -373,11 +392,14 @@ impl<'o> Storm<'o> {
         while self.started.elapsed() < self.options.time
             && !self.options.stop.load(Ordering::Relaxed)
         {
-            self.look(true);
+            self.look(!load.is_paused());
             if Instant::now() >= next {
                 let gap = self.random.duration(GAP);
                 // Nobody can be spared: soon again.
                 let gap = if self.disturb() { gap } else { LOOK };
+                if self.random.one_in(SILENCES_ONE_IN) {
+                    load.pause(self.random.duration(SILENCE));
+                }
                 next = Instant::now() + gap;
             }
             if told.elapsed() >= TELL {
@@ -481,7 +503,10 @@ impl<'o> Storm<'o> {
                         Role::Client(_) => alone || self.served.is_some(),
                     };
                 if let Some(pulse) = self.observer.and_then(|observer| actor.pulse(observer)) {
-                    actor.note(pulse, due);
+                    let [slept, late] = actor.note(pulse, due);
+                    self.verdict.sleeps += slept;
+                    self.verdict.late += late;
+                    let actor = &self.actors[place];
                     // Who was stopped did not stall.
                     if !actor.was_stopped && pulse.stall_ns > self.stall_ns() {
                         self.verdict.stall = Duration::from_nanos(pulse.stall_ns);

@@ -235,6 +235,7 @@ impl Directory {
     /// Makes the doorbells of all slots. For the holder of byte 0. One that cannot be made costs its slot's thread up to 100 ms a sleep
     /// and is told.
     pub(crate) fn make_doorbells(&self, which: Doorbells) {
+        let mut failed = 0;
         for slot in SlotId::all() {
             let path = self.doorbell_path(slot);
             if which == Doorbells::New {
@@ -255,7 +256,13 @@ impl Directory {
                 }
             });
             if let Err(error) = shared {
-                tracing::warn!("{error}; whoever sleeps on it sees new packets up to 100 ms late");
+                // Once: a file system without FIFOs has none at all.
+                if failed == 0 {
+                    tracing::warn!(
+                        "{error}; threads whose doorbell is missing do not sleep, but nap: choose another place with --runtime-dir"
+                    );
+                }
+                failed += 1;
             }
         }
     }

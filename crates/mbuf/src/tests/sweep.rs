@@ -3,6 +3,7 @@
 use std::mem::forget;
 
 use eal::process::SlotSet;
+use eal::sleep::{Bell as _, Cause, WaitSet};
 use eal::{SlotId, SlotState};
 use ring::FanInConfig;
 
@@ -76,6 +77,34 @@ fn buffers_in_hand_and_in_magazines_come_back() {
             .unwrap()
             .is_none()
     );
+}
+
+/// Killed between publishing and ringing: who sleeps is woken by the sweep, whatever he says of himself.
+#[test]
+fn sweep_rings_for_who_sleeps_over_what_the_dead_published() {
+    let pool = pool(256);
+    let (dead, living, idle) = (lcore(pool), lcore(pool), lcore(pool));
+    let (mut producer, consumer) = ring("r", 16, &dead, &living);
+    let (_nobody_sends, _empty) = ring("s", 16, &living, &idle);
+    let bells = [&living, &idle].map(|lcore| lcore.slot().doorbell().unwrap());
+    let rung = || {
+        let now = std::time::Duration::ZERO;
+        bells
+            .each_ref()
+            .map(|bell| bell.wait(&WaitSet::default(), now))
+    };
+    // The consumer does not say that it sleeps: so nobody rings, as if the producer had died before it did.
+    assert!(
+        producer
+            .enqueue(dead.mbuf_from(pool, b"last").unwrap())
+            .is_ok()
+    );
+    assert_eq!(rung(), [Cause::Time, Cause::Time]);
+    forget(producer);
+    kill(dead);
+    swept(pool);
+    assert_eq!(rung(), [Cause::Rung, Cause::Time]);
+    drop(consumer);
 }
 
 #[test]

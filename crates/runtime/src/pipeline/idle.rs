@@ -42,7 +42,8 @@ const WITHOUT_DEVICES: Duration = Duration::from_millis(4);
 #[derive(Debug)]
 pub(super) struct Idle<'s> {
     turns: u32,
-    /// `None`: busy polling was asked for, or the doorbell cannot be had.
+    busy_poll: bool,
+    /// `None`: not needed, or it cannot be had.
     bell: Option<Doorbell>,
     stop: &'s Stop,
     region: &'static Region,
@@ -65,11 +66,14 @@ impl<'s> Idle<'s> {
     pub(super) fn new(slot: &Slot, busy_poll: bool, stop: &'s Stop) -> Self {
         let open = || {
             slot.doorbell()
-                .inspect_err(|error| tracing::warn!("{error}; so this thread does not sleep"))
+                .inspect_err(|error| {
+                    tracing::warn!("{error}; so this thread naps, and does not sleep")
+                })
                 .ok()
         };
         Self {
             turns: 0,
+            busy_poll,
             bell: if busy_poll { None } else { open() },
             stop,
             region: slot.region(),
@@ -89,7 +93,9 @@ impl<'s> Idle<'s> {
         self.turns = self.turns.saturating_add(1);
         match (self.turns, &self.bell) {
             (..=SPIN_TURNS, _) => hint::spin_loop(),
-            (..=YIELD_TURNS, _) | (_, None) => thread::yield_now(),
+            (..=YIELD_TURNS, _) => thread::yield_now(),
+            _ if self.busy_poll => thread::yield_now(),
+            (_, None) => thread::sleep(NAP),
             (_, Some(_)) if sources.must_poll() => thread::sleep(NAP),
             (turns, Some(_)) if turns <= YIELD_TURNS + NAP_TURNS && has_devices(sources) => {
                 thread::sleep(NAP);
