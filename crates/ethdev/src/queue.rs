@@ -11,12 +11,12 @@ use std::fmt;
 use eal::Owner;
 use eal::sleep::{Found, Source, WaitSet};
 use eal::sync::{AtomicU32, Ordering};
-use mbuf::{BURST_MAX, Burst, Lcore};
+use mbuf::{Burst, Lcore, Totals};
 
 use crate::driver::{self, QueueContext, Wakeup};
 use crate::error::PortState;
 use crate::proxy::Lease;
-use crate::stats::{QueueCounters, QueueStats, wire_segments};
+use crate::stats::{QueueCounters, QueueStats};
 use crate::table::Claim;
 
 /// In whose place a queue is driven.
@@ -91,6 +91,7 @@ pub struct RxQueue {
     common: Common,
     /// Of a stand-in: who waits for the queue.
     wanted: Option<&'static AtomicU32>,
+    last: Totals,
 }
 
 impl RxQueue {
@@ -105,6 +106,7 @@ impl RxQueue {
             device,
             common: Common::new(cx, state, hold),
             wanted: (standing == Standing::In).then_some(&cx.record.wanted),
+            last: Totals::default(),
         }
     }
 
@@ -129,16 +131,20 @@ impl RxQueue {
         self.device.rx_burst(lcore, burst);
         let count = burst.len().saturating_sub(before);
         if count > 0 {
-            let (mut bytes, mut segments) = (0, 0);
-            for mut mbuf in burst.iter_mut().skip(before) {
-                mbuf.set_port(self.common.port);
-                mbuf.set_queue(self.common.queue);
-                bytes += mbuf.packet_len() as u64;
-                segments += wire_segments(&mbuf);
-            }
-            self.common.counters.moved(count as u64, bytes, segments);
+            let all = burst.arrived(before, self.common.port, self.common.queue);
+            self.common
+                .counters
+                .moved(count as u64, all.bytes, all.segments);
+            self.last = all;
         }
         count
+    }
+
+    /// What the last burst that was not empty came to.
+    #[inline]
+    #[must_use]
+    pub fn last_burst(&self) -> Totals {
+        self.last
     }
 
     /// What the queue has counted.
@@ -207,30 +213,27 @@ impl TxQueue {
         if before == 0 || !self.common.started() {
             return 0;
         }
-        // The packets are gone after the call, so their lengths are read before it.
-        let mut sizes = [(0, 0); BURST_MAX];
-        for (size, mbuf) in sizes.iter_mut().zip(burst.iter()) {
-            *size = (mbuf.packet_len() as u64, wire_segments(&mbuf));
-        }
+        // The packets are gone after the call, so what they come to is summed up before it.
+        let all = burst.totals();
         let dropped = self.common.counters.taken_and_dropped();
         self.device.tx_burst(burst);
         let count = before.saturating_sub(burst.len());
         if count > 0 {
-            let (mut bytes, mut segments) = (0_u64, 0_u64);
-            for (len, pieces) in &sizes[..count.min(BURST_MAX)] {
-                bytes += len;
-                segments += pieces;
-            }
+            let left = burst.totals();
             let now = if self.common.proxied {
                 dropped
             } else {
                 self.common.counters.taken_and_dropped()
             };
-            let sent =
-                |all: u64, word: usize| all.saturating_sub(now[word].wrapping_sub(dropped[word]));
-            self.common
-                .counters
-                .moved(sent(count as u64, 0), sent(bytes, 1), sent(segments, 2));
+            let sent = |all: u64, left: u64, word: usize| {
+                let taken = all.saturating_sub(left);
+                taken.saturating_sub(now[word].wrapping_sub(dropped[word]))
+            };
+            self.common.counters.moved(
+                sent(all.packets, left.packets, 0),
+                sent(all.bytes, left.bytes, 1),
+                sent(all.segments, left.segments, 2),
+            );
         }
         count
     }

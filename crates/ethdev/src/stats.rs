@@ -175,7 +175,7 @@ impl QueueCounters {
         self.dropped(reason, 1);
         self.detail[TAKEN_PACKETS].add(1);
         self.detail[TAKEN_BYTES].add(mbuf.packet_len() as u64);
-        self.detail[TAKEN_SEGMENTS].add(wire_segments(mbuf));
+        self.detail[TAKEN_SEGMENTS].add(mbuf.wire_segments());
     }
 
     /// What [`dropped_taken`](Self::dropped_taken) has counted: packets, bytes, segments.
@@ -244,18 +244,6 @@ impl QueueCounters {
         }
         self.set_state(QueueState::Running, 0);
     }
-}
-
-/// How many packets an mbuf is on the wire: a large frame that the device cuts counts for each piece.
-#[inline]
-#[must_use]
-pub fn wire_segments(mbuf: &Mbuf<'_>) -> u64 {
-    let offload = mbuf.offload();
-    if offload.gso_size == 0 {
-        return 1;
-    }
-    let payload = mbuf.packet_len().saturating_sub(offload.hdr_len.into());
-    payload.div_ceil(offload.gso_size.into()).max(1) as u64
 }
 
 /// The counters of one queue, read.

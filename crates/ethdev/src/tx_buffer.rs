@@ -58,6 +58,12 @@ impl<'c> TxBuffer<'c> {
         self.burst.room()
     }
 
+    /// Moves packets from the front of `burst`, as many as fit, and returns how many. Send when 32 are there.
+    #[inline]
+    pub fn append(&mut self, burst: &mut Burst<'c>) -> usize {
+        self.burst.append(burst)
+    }
+
     /// Sends what is there, and hands what the queue does not take to the drop callback. Returns how many were sent.
     pub fn send(&mut self, queue: &mut TxQueue) -> usize {
         let sent = queue.tx_burst(&mut self.burst);

@@ -11,8 +11,21 @@ use crate::BURST_MAX;
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
 use crate::mbuf::Mbuf;
+use crate::meta::{Meta, Place};
+use crate::pool::prefetch;
 
 const HOLE: u32 = MbufIndex::NONE.bits();
+
+/// What the mbufs of a burst come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets as a wire has them: [`Mbuf::wire_segments`].
+    pub segments: u64,
+}
 
 /// Mbufs that this thread owns, in order.
 #[must_use = "dropping a burst frees its mbufs"]
@@ -207,12 +220,74 @@ impl<'c> Burst<'c> {
         self.truncate(0);
     }
 
-    /// Asks the processor to fetch what the mbufs' users will look at first.
+    /// What the mbufs come to. One pass over their metas, for those who count.
+    #[inline]
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.sum_up(0, |_| ())
+    }
+
+    /// Says where the mbufs from place `from` on came from, and what they come to: for ports.
+    #[inline]
+    pub fn arrived(&mut self, from: usize, port: u16, queue: u16) -> Totals {
+        self.sum_up(from, |meta| {
+            meta.set_place(Place {
+                port,
+                queue,
+                ..meta.place()
+            });
+        })
+    }
+
+    #[inline]
+    fn sum_up(&self, from: usize, each: impl Fn(&Meta)) -> Totals {
+        let mut finder = self.lcore.finder();
+        let mut totals = Totals::default();
+        for bits in self.indices().iter().skip(from) {
+            let Some(meta) = finder.meta(MbufIndex::from_bits(*bits)) else {
+                // The hole that a leaked `MbufMut` left.
+                continue;
+            };
+            each(meta);
+            totals.packets += 1;
+            totals.bytes += u64::from(meta.span().packet_len);
+            totals.segments += meta.wire_segments();
+        }
+        totals
+    }
+
+    /// How many mbufs from place `from` on came from one port, and which; [`PORT_NONE`](crate::PORT_NONE) for none.
+    #[inline]
+    #[must_use]
+    pub fn run_of_port(&self, from: usize) -> (u16, usize) {
+        let mut finder = self.lcore.finder();
+        let mut ports = self.indices().iter().skip(from).map(|bits| {
+            let meta = finder.meta(MbufIndex::from_bits(*bits));
+            meta.map_or(crate::PORT_NONE, |meta| meta.place().port)
+        });
+        let Some(first) = ports.next() else {
+            return (crate::PORT_NONE, 0);
+        };
+        (first, 1 + ports.take_while(|port| *port == first).count())
+    }
+
+    /// Asks the processor to fetch what is known of the mbufs, for users who look at that and not at the bytes.
+    #[inline]
     pub fn prefetch(&self) {
+        let mut finder = self.lcore.finder();
+        for bits in self.indices() {
+            if let Some(meta) = finder.meta(MbufIndex::from_bits(*bits)) {
+                prefetch(core::ptr::from_ref(meta));
+            }
+        }
+    }
+
+    /// Asks the processor to fetch the line of each mbuf's frame where data usually starts.
+    pub fn prefetch_data(&self) {
         for index in self.indices() {
             let index = MbufIndex::from_bits(*index);
             if let Some((cache, _)) = self.lcore.find(index) {
-                cache.pool().prefetch(index);
+                cache.pool().prefetch_data(index);
             }
         }
     }

@@ -50,7 +50,7 @@ impl Cache {
 
     /// Alloc: fills `out` as far as the pool allows and returns how far. What is taken is renewed.
     #[inline]
-    pub(crate) fn take(&self, lcore: &Lcore, out: &mut [u32]) -> usize {
+    pub(crate) fn take(&self, lcore: &Lcore, len: u16, out: &mut [u32]) -> usize {
         let range = self.pool.range();
         let (mut taken, mut barren) = (0, 0);
         while taken < out.len() && barren < BARREN_MAX {
@@ -77,7 +77,7 @@ impl Cache {
         // Step 3: ours now, so all else that is written of them is nobody's concern.
         for bits in &out[..taken] {
             if let Some(meta) = range.meta(MbufIndex::from_bits(*bits)) {
-                meta.renew(HEADROOM);
+                meta.renew(HEADROOM, len);
             }
         }
         taken
@@ -156,6 +156,10 @@ impl Cache {
 
     /// Exchange, step 3, is done: loads what was claimed, or else what was loaded before.
     fn load(&self, claimed: Option<Held<'static>>) -> bool {
+        if let Some(held) = claimed {
+            held.magazine
+                .prefetch(self.pool.range(), held.count, held.count);
+        }
         self.loaded.set(claimed.or_else(|| self.spare.take()));
         claimed.is_some()
     }

@@ -22,6 +22,8 @@ impl<'c> Mbuf<'c> {
             return Err(other);
         }
         let links = last.meta.links();
+        // Each segment before another says so, and so the head, which is what is freed and sent.
+        last.tag.set_linked();
         last.meta.set_links(Links {
             next: other.leak(),
             ..links
@@ -158,7 +160,7 @@ impl<'c> Mbuf<'c> {
         let rest = self
             .lcore()
             .find(links.next)
-            .filter(|(_, meta)| meta.holder() == self.lcore().holder());
+            .filter(|(_, found)| found.tag.holder() == self.lcore().holder());
         let Some(rest) = rest.map(|_| Mbuf::from_checked(self.lcore(), links.next)) else {
             return true;
         };

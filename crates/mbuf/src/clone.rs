@@ -7,8 +7,8 @@
 //! *Deep*: another mbuf with a copy of the bytes, free to go anywhere.
 
 use crate::index::MbufIndex;
-use crate::mbuf::Mbuf;
-use crate::meta::{IN_RING, IN_TRANSIT, Links, Meta, Place};
+use crate::mbuf::{Mbuf, Part};
+use crate::meta::{IN_TRANSIT, Links, Meta, Place};
 use crate::pool::Pool;
 
 impl<'c> Mbuf<'c> {
@@ -22,11 +22,13 @@ impl<'c> Mbuf<'c> {
             let direct = part.direct()?;
             let users = direct.meta.refs().checked_add(1)?;
             let clone = self.lcore().alloc(pool)?;
-            let meta = clone.part().meta;
+            let Part { tag, meta, .. } = clone.part();
             copy_facts(part.meta, meta);
             meta.set_span(part.meta.span());
             // A user first, then shown: when the clone is dropped half made, it is one user less again.
+            direct.tag.set_linked();
             direct.meta.set_refs(users);
+            tag.set_linked();
             meta.set_links(Links {
                 next: MbufIndex::NONE,
                 original: direct.index,
@@ -71,7 +73,7 @@ impl<'c> Mbuf<'c> {
 /// Copies what is known of a packet, but for where its bytes are.
 fn copy_facts(from: &Meta, to: &Meta) {
     to.set_place(from.place());
-    to.set_flags(from.flags() & !(IN_TRANSIT | IN_RING));
+    to.set_flags(from.flags() & !IN_TRANSIT);
     to.set_offload(from.offload());
     to.set_rss_hash(from.rss_hash());
 }

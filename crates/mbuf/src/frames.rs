@@ -28,6 +28,7 @@ use eal::queue::QueueRecord;
 use crate::burst::Burst;
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
+use crate::magazine::Record;
 use crate::mbuf::Mbuf;
 use crate::sync::{AtomicU32, Ordering, acquire, release};
 
@@ -110,12 +111,12 @@ impl<D: Descriptors> FrameQueue<'_, D> {
             .descriptors
             .len()
             .saturating_sub(producer.wrapping_sub(consumer));
-        let metas = burst.indices().iter().map_while(|bits| {
+        let tags = burst.indices().iter().map_while(|bits| {
             let index = MbufIndex::from_bits(*bits);
-            let (_, meta) = lcore.find(index)?;
-            meta.is_plain().then_some((index, meta))
+            let (_, Record { tag, meta }) = lcore.find(index)?;
+            meta.is_plain().then_some((index, tag))
         });
-        let ready = metas.clone().take(free as usize);
+        let ready = tags.take(free as usize);
         // 1. Descriptors behind the producer index: the device does not look there.
         let mut end = producer;
         for (index, _) in ready.clone() {
@@ -130,7 +131,7 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         // Against death the order of the program counts: no tag before the intent.
         compiler_fence(Ordering::Release);
         // 3. tag <- QUEUE q.
-        ready.for_each(|(_, meta)| meta.tag(self.holder));
+        ready.for_each(|(_, tag)| tag.set(self.holder));
         // 4. producer <- intent. Release: the device sees the descriptors; who sees it sees the tags.
         self.given.producer.store(end, release("device"));
         let count = end.wrapping_sub(producer) as usize;
@@ -171,8 +172,8 @@ impl<D: Descriptors> FrameQueue<'_, D> {
             let index = self.taken.descriptors.get(from.wrapping_add(offset));
             match lcore.find(index) {
                 None => lcore.counters().bad_index.add(1),
-                Some((_, meta)) if may_be(meta.holder()) => {
-                    meta.tag(lcore.holder());
+                Some((_, Record { tag, .. })) if may_be(tag.holder()) => {
+                    tag.set(lcore.holder());
                     if let Some(place) = out.get_mut(taken) {
                         *place = index.bits();
                         taken += 1;
@@ -192,10 +193,10 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         let (consumer, waiting) = self.taken.waiting();
         for offset in 0..waiting {
             let index = self.taken.descriptors.get(consumer.wrapping_add(offset));
-            if let Some((_, meta)) = lcore.find(index)
-                && matches!(meta.holder().kind(), HolderKind::Slot(_))
+            if let Some((_, Record { tag, .. })) = lcore.find(index)
+                && matches!(tag.holder().kind(), HolderKind::Slot(_))
             {
-                meta.tag(self.holder);
+                tag.set(self.holder);
             }
         }
     }
@@ -211,8 +212,10 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         if begun <= self.given.descriptors.len() {
             for offset in 0..begun {
                 let index = self.given.descriptors.get(producer.wrapping_add(offset));
-                if let Some((_, meta)) = lcore.find(index)
-                    && meta.tag_from(self.holder, lcore.holder())
+                if let Some((_, Record { tag, .. })) = lcore.find(index)
+                    && let seen = tag.read()
+                    && seen.holder() == self.holder
+                    && tag.set_from(seen, lcore.holder())
                 {
                     drop(Mbuf::from_checked(lcore, index));
                     undone += 1;

@@ -12,7 +12,7 @@
 //! | word              | written by                                        |
 //! |-------------------|---------------------------------------------------|
 //! | tag of an mbuf    | the producer's from before; the consumer, in step 2 |
-//! | mark of each segment, in flags | the producer, before it enqueues; the consumer, in step 4 |
+//! | mark of each segment, in its tag | the producer, before it enqueues; the consumer, in step 4 |
 //! | links of a chain  | the producer, before it enqueues                  |
 //! | ring              | as the ring says                                  |
 //!
@@ -40,9 +40,9 @@ use ring::{Consumer, Dequeued, Enqueued, LeftClaim, NoBulk, Producer};
 
 use crate::burst::Burst;
 use crate::index::MbufIndex;
-use crate::lcore::Lcore;
+use crate::lcore::{Finder, Lcore};
+use crate::magazine::Record;
 use crate::mbuf::Mbuf;
-use crate::meta::Meta;
 use crate::{BURST_MAX, SEGMENTS_MAX};
 
 /// The end of a ring that packets go into.
@@ -149,26 +149,36 @@ impl fmt::Debug for MbufProducer<'_> {
 /// Says of packets that they are sent, or that they are not after all.
 #[inline]
 fn mark(lcore: &Lcore, indices: &[u32], sent: bool) {
+    let mut finder = lcore.finder();
     for bits in indices {
-        mark_packet(
-            |index| Some(lcore.find(index)?.1),
-            MbufIndex::from_bits(*bits),
-            sent,
-        );
+        mark_packet(&mut finder, MbufIndex::from_bits(*bits), sent);
     }
 }
 
 /// Marks all segments of a packet, or unmarks them.
 #[inline]
-fn mark_packet<'m>(find: impl Fn(MbufIndex) -> Option<&'m Meta>, head: MbufIndex, sent: bool) {
+fn mark_packet(finder: &mut Finder<'_>, head: MbufIndex, sent: bool) {
+    let Some(tag) = finder.tag(head) else { return };
+    let seen = tag.read();
+    tag.set_in_ring(seen, sent);
+    if seen.is_linked() {
+        mark_segments(finder, head, sent);
+    }
+}
+
+/// The same for what follows the head.
+#[cold]
+fn mark_segments(finder: &mut Finder<'_>, head: MbufIndex, sent: bool) {
     let mut index = head;
-    for _ in 0..SEGMENTS_MAX {
-        let Some(meta) = find(index) else { return };
-        meta.set_in_ring(sent);
-        index = meta.links().next;
-        if index.is_none() {
+    for _ in 1..SEGMENTS_MAX {
+        let Some(Record { meta, .. }) = finder.find(index) else {
             return;
-        }
+        };
+        index = meta.links().next;
+        let Some(Record { tag, .. }) = finder.find(index) else {
+            return;
+        };
+        tag.set_in_ring(tag.read(), sent);
     }
 }
 
@@ -177,12 +187,14 @@ fn mark_packet<'m>(find: impl Fn(MbufIndex) -> Option<&'m Meta>, head: MbufIndex
 #[inline]
 fn prepare(burst: &mut Burst<'_>, free: impl FnOnce() -> usize) -> usize {
     let lcore = burst.lcore();
-    let plain = |bits: &u32| match lcore.find(MbufIndex::from_bits(*bits)) {
-        Some((_, meta)) if meta.is_plain() => {
-            meta.set_in_ring(true);
-            true
+    let mut finder = lcore.finder();
+    let plain = |bits: &u32| match finder.tag(MbufIndex::from_bits(*bits)) {
+        Some(tag) => {
+            let seen = tag.read();
+            tag.set_in_ring(seen, true);
+            !seen.is_linked()
         }
-        _ => false,
+        None => false,
     };
     if burst.indices().iter().all(plain) {
         return burst.len();
@@ -270,13 +282,14 @@ impl<'r> MbufConsumer<'r> {
         let mut peeked = 0;
         *count += burst.extend_with(lcore, most, |out| {
             peeked = self.ring.peek_burst(out);
-            let find = |index| Some(lcore.find(index)?.1);
-            let good = tag_good(find, lcore.holder(), lcore.counters(), &mut out[..peeked]);
+            let mut finder = lcore.finder();
+            let (me, counters) = (lcore.holder(), lcore.counters());
+            let good = tag_good(&mut finder, me, counters, &mut out[..peeked]);
             // Step 3; the burst owns them when this closure is done.
             self.ring.release(peeked);
             // Against death the order of the program counts: nothing in the ring may be seen unmarked.
             compiler_fence(Ordering::Release);
-            unmark(find, lcore.counters(), &mut out[..good])
+            unmark(&mut finder, counters, &mut out[..good])
         });
         peeked
     }
@@ -323,12 +336,12 @@ impl fmt::Debug for MbufConsumer<'_> {
 /// Takes a packet that a dead consumer had claimed: tag, close, unmark, as a consumer does.
 pub(crate) fn take_over<'c>(lcore: &'c Lcore, burst: &mut Burst<'c>, claim: LeftClaim<'_>) {
     burst.extend_with(lcore, 1, |out| {
-        let find = |index| Some(lcore.find(index)?.1);
+        let mut finder = lcore.finder();
         out[0] = claim.item();
-        let good = tag_good(find, lcore.holder(), lcore.counters(), &mut out[..1]);
+        let good = tag_good(&mut finder, lcore.holder(), lcore.counters(), &mut out[..1]);
         claim.close();
         compiler_fence(Ordering::Release);
-        unmark(find, lcore.counters(), &mut out[..good])
+        unmark(&mut finder, lcore.counters(), &mut out[..good])
     });
 }
 
@@ -340,10 +353,10 @@ fn is_slot(tag: Holder) -> bool {
 }
 
 /// Dequeue, steps 1 and 2, for what was peeked: checks each packet and tags all its segments. The good ones are moved to
-/// the front of `items`, in order; returns how many they are. `find` knows the mbufs that there are.
+/// the front of `items`, in order; returns how many they are.
 #[inline]
-pub(crate) fn tag_good<'m>(
-    find: impl Fn(MbufIndex) -> Option<&'m Meta>,
+pub(crate) fn tag_good(
+    finder: &mut Finder<'_>,
     me: Holder,
     counters: &BufferCounters,
     items: &mut [u32],
@@ -351,17 +364,18 @@ pub(crate) fn tag_good<'m>(
     let mut good = 0;
     for at in 0..items.len() {
         let index = MbufIndex::from_bits(items[at]);
-        let Some(meta) = find(index) else {
+        let Some(tag) = finder.tag(index) else {
             counters.bad_index.add(1);
             continue;
         };
-        if !is_slot(meta.holder()) || !meta.is_in_ring() {
+        let seen = tag.read();
+        if !is_slot(seen.holder()) || !seen.is_in_ring() {
             counters.bad_holder.add(1);
             continue;
         }
-        if meta.is_plain() {
-            meta.tag(me);
-        } else if !tag_chain(&find, me, counters, index) {
+        if !seen.is_linked() {
+            tag.hand_to(seen, me);
+        } else if !tag_chain(finder, me, counters, index) {
             continue;
         }
         items[good] = index.bits();
@@ -373,50 +387,46 @@ pub(crate) fn tag_good<'m>(
 /// Dequeue, step 4: what is listed twice in one peek is marked the first time only. The good ones are moved to the front
 /// of `items`, in order; returns how many they are.
 #[inline]
-fn unmark<'m>(
-    find: impl Fn(MbufIndex) -> Option<&'m Meta>,
-    counters: &BufferCounters,
-    items: &mut [u32],
-) -> usize {
+fn unmark(finder: &mut Finder<'_>, counters: &BufferCounters, items: &mut [u32]) -> usize {
     let mut good = 0;
     for at in 0..items.len() {
         let bits = items[at];
         let head = MbufIndex::from_bits(bits);
-        if !find(head).is_some_and(Meta::is_in_ring) {
+        if !finder.tag(head).is_some_and(|tag| tag.read().is_in_ring()) {
             counters.bad_holder.add(1);
             continue;
         }
-        mark_packet(&find, head, false);
+        mark_packet(finder, head, false);
         items[good] = bits;
         good += 1;
     }
     good
 }
 
-/// Steps 1 and 2 for a packet that does not stand alone. First looks at all segments, then tags them: a bad one is left as it is,
-/// whole.
+/// Steps 1 and 2 for a packet that may not stand alone. First looks at all segments, then tags them: a bad one is left as it
+/// is, whole.
 #[cold]
-fn tag_chain<'m>(
-    find: impl Fn(MbufIndex) -> Option<&'m Meta>,
+fn tag_chain(
+    finder: &mut Finder<'_>,
     me: Holder,
     counters: &BufferCounters,
     head: MbufIndex,
 ) -> bool {
-    let mut metas = [None; SEGMENTS_MAX];
+    let mut tags = [None; SEGMENTS_MAX];
     let mut index = head;
-    for place in &mut metas {
-        let Some(meta) = find(index) else {
+    for place in &mut tags {
+        let Some(Record { tag, meta }) = finder.find(index) else {
             counters.bad_index.add(1);
             return false;
         };
-        let links = meta.links();
+        let (seen, links) = (tag.read(), meta.links());
         // A clone by reference leads to a frame of the sender; a user besides this one is a clone that the sender kept.
-        let sent = is_slot(meta.holder()) && meta.is_in_ring();
+        let sent = is_slot(seen.holder()) && seen.is_in_ring();
         if !sent || !links.original.is_none() || meta.refs() != 1 {
             counters.bad_holder.add(1);
             return false;
         }
-        *place = Some(meta);
+        *place = Some((tag, seen));
         index = links.next;
         if index.is_none() {
             break;
@@ -426,8 +436,8 @@ fn tag_chain<'m>(
         counters.chain_too_long.add(1);
         return false;
     }
-    for meta in metas.into_iter().flatten() {
-        meta.tag(me);
+    for (tag, seen) in tags.into_iter().flatten() {
+        tag.hand_to(seen, me);
     }
     true
 }

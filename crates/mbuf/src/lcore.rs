@@ -23,9 +23,12 @@ use crate::burst::Burst;
 use crate::cache::Cache;
 use crate::error::BadIndex;
 use crate::index::{MbufIndex, POOLS_MAX};
+use crate::magazine::{Range, Record};
 use crate::mbuf::Mbuf;
 use crate::meta::{IN_TRANSIT, Meta};
 use crate::pool::Pool;
+use crate::shape::HEADROOM;
+use crate::tag::Tag;
 use crate::{BURST_MAX, SEGMENTS_MAX};
 
 /// Values of the id part of an index.
@@ -112,14 +115,28 @@ impl Lcore {
     #[must_use]
     pub fn alloc(&self, pool: Pool) -> Option<Mbuf<'_>> {
         let mut index = [0];
-        let taken = self.take(&pool, &mut index);
+        let taken = self.take(&pool, 0, &mut index);
         (taken == 1).then(|| Mbuf::from_checked(self, MbufIndex::from_bits(index[0])))
     }
 
     /// Adds up to `count` empty mbufs to `burst`, as many as it has room for and the pool has, and returns how many.
     #[inline]
     pub fn alloc_burst<'c>(&'c self, pool: Pool, burst: &mut Burst<'c>, count: usize) -> usize {
-        burst.extend_with(self, count, |out| self.take(&pool, out))
+        self.alloc_burst_of(pool, burst, count, 0)
+    }
+
+    /// The same with mbufs of `len` bytes each, which are whatever they were, for drivers that fill frames; no more than fit behind
+    /// the headroom.
+    #[inline]
+    pub fn alloc_burst_of<'c>(
+        &'c self,
+        pool: Pool,
+        burst: &mut Burst<'c>,
+        count: usize,
+        len: u16,
+    ) -> usize {
+        let len = len.min(pool.data_room().saturating_sub(HEADROOM));
+        burst.extend_with(self, count, |out| self.take(&pool, len, out))
     }
 
     /// Adds `count` empty mbufs to `burst`, or none.
@@ -148,11 +165,11 @@ impl Lcore {
     ///
     /// No pool has the index, another holds the mbuf, or it was not taken apart.
     pub fn adopt(&self, index: MbufIndex) -> Result<Mbuf<'_>, BadIndex> {
-        let Some((_, meta)) = self.find(index) else {
+        let Some((_, Record { tag, meta })) = self.find(index) else {
             self.counters.bad_index.add(1);
             return Err(BadIndex::Range(index));
         };
-        if meta.holder() != self.holder {
+        if tag.holder() != self.holder {
             self.counters.bad_holder.add(1);
             return Err(BadIndex::Holder(index));
         }
@@ -166,11 +183,11 @@ impl Lcore {
 
     /// Takes mbufs of `pool`; those in the first places of `out`, as many as it returns, are the caller's.
     #[inline]
-    fn take(&self, pool: &Pool, out: &mut [u32]) -> usize {
+    fn take(&self, pool: &Pool, len: u16, out: &mut [u32]) -> usize {
         let Some(cache) = self.cache_of(pool) else {
             return 0;
         };
-        let taken = cache.take(self, out);
+        let taken = cache.take(self, len, out);
         if taken < out.len() {
             self.counters.alloc_failed.add(1);
         }
@@ -217,15 +234,29 @@ impl Lcore {
         }
     }
 
-    /// The pool of an index and its meta, if there are such: the check that every index from shared memory passes.
+    /// The pool of an index, and its tag and meta, if there are such: the check that every index from shared memory passes.
     #[inline]
-    pub(crate) fn find(&self, index: MbufIndex) -> Option<(&Cache, &'static Meta)> {
-        let known = &self.pools[usize::from(index.pool())];
-        let cache = match known.cache.get() {
-            Some(cache) => cache,
-            None => self.discover(index.pool())?,
-        };
-        Some((cache, cache.pool().range().meta(index)?))
+    pub(crate) fn find(&self, index: MbufIndex) -> Option<(&Cache, Record<'static>)> {
+        let cache = self.cache_with(index.pool())?;
+        Some((cache, cache.pool().range().find(index)?))
+    }
+
+    /// The magazines of the pool with this id.
+    #[inline]
+    fn cache_with(&self, id: u8) -> Option<&Cache> {
+        match self.pools[usize::from(id)].cache.get() {
+            Some(cache) => Some(cache),
+            None => self.discover(id),
+        }
+    }
+
+    /// Finds mbufs of a burst, which mostly are of one pool.
+    #[inline]
+    pub(crate) fn finder(&self) -> Finder<'_> {
+        Finder {
+            lcore: self,
+            range: Range::EMPTY,
+        }
     }
 
     /// Looks for a pool that this thread has not met.
@@ -257,8 +288,8 @@ impl Lcore {
             let range = cache.pool().range();
             let plain = |bits: &&u32| {
                 range
-                    .meta(MbufIndex::from_bits(**bits))
-                    .is_some_and(Meta::is_plain)
+                    .tag(MbufIndex::from_bits(**bits))
+                    .is_some_and(|tag| !tag.read().is_linked())
             };
             let run = rest.iter().take_while(plain).count();
             if run == 0 {
@@ -277,12 +308,12 @@ impl Lcore {
     fn free_chain(&self, head: MbufIndex) {
         let mut index = head;
         for segment in 0..SEGMENTS_MAX {
-            let Some((cache, meta)) = self.find(index) else {
+            let Some((cache, Record { tag, meta })) = self.find(index) else {
                 self.counters.bad_index.add(1);
                 return;
             };
             // A link to what is not ours ends the chain. One that leads back does so too: what is given back is the pool's.
-            if segment > 0 && meta.holder() != self.holder {
+            if segment > 0 && tag.holder() != self.holder {
                 self.counters.bad_holder.add(1);
                 return;
             }
@@ -304,7 +335,7 @@ impl Lcore {
     /// A clone of `index` is gone.
     fn free_original(&self, index: MbufIndex) {
         match self.find(index) {
-            Some((cache, meta)) if meta.holder() == self.holder => {
+            Some((cache, Record { tag, meta })) if tag.holder() == self.holder => {
                 self.free_user(cache, meta, index)
             }
             Some(_) => self.counters.bad_holder.add(1),
@@ -322,6 +353,47 @@ impl Lcore {
         } else {
             cache.give(self, &[index.bits()]);
         }
+    }
+}
+
+/// Finds one mbuf after the other, and looks for the pool only when it is another than before.
+pub(crate) struct Finder<'l> {
+    lcore: &'l Lcore,
+    range: Range<'static>,
+}
+
+impl Finder<'_> {
+    /// The tag of an index, if there is one: the check that every index from shared memory passes.
+    #[inline]
+    pub(crate) fn tag(&mut self, index: MbufIndex) -> Option<&'static Tag> {
+        match self.range.tag(index) {
+            Some(tag) => Some(tag),
+            None => self.turn_to(index)?.range.tag(index),
+        }
+    }
+
+    /// Its meta.
+    #[inline]
+    pub(crate) fn meta(&mut self, index: MbufIndex) -> Option<&'static Meta> {
+        match self.range.meta(index) {
+            Some(meta) => Some(meta),
+            None => self.turn_to(index)?.range.meta(index),
+        }
+    }
+
+    /// Both.
+    #[inline]
+    pub(crate) fn find(&mut self, index: MbufIndex) -> Option<Record<'static>> {
+        match self.range.find(index) {
+            Some(found) => Some(found),
+            None => self.turn_to(index)?.range.find(index),
+        }
+    }
+
+    #[inline(never)]
+    fn turn_to(&mut self, index: MbufIndex) -> Option<&mut Self> {
+        self.range = self.lcore.cache_with(index.pool())?.pool().range();
+        Some(self)
     }
 }
 

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `sync` | the atomics, and the orderings that carry the promises |
 //! | [`index`] | the name of an mbuf in all processes |
-//! | [`meta`] | what the group knows of one mbuf |
+//! | [`tag`] | whose each mbuf is |
+//! | [`meta`] | what the group knows of one mbuf besides |
 //! | [`magazine`] | buffers change hands by the magazine between pool and slot |
 //! | [`shape`] | what a pool is made of: the sizing formula |
 //! | [`pool`] | a pool of buffers in a zone |
@@ -78,11 +79,12 @@ pub mod pool;
 pub mod shape;
 pub mod sweep;
 mod sync;
+pub mod tag;
 #[cfg(all(test, not(loom)))]
 mod tests;
 pub mod verify;
 
-pub use burst::{Burst, MbufMut, MbufRef};
+pub use burst::{Burst, MbufMut, MbufRef, Totals};
 pub use checksum::ChecksumError;
 pub use error::{BadIndex, Error};
 pub use flags::{OffloadFlags, TxOffload};

@@ -17,6 +17,7 @@ use crate::pool::Header;
 use crate::shape::PoolConfig;
 use crate::sync::AtomicU64;
 use crate::sync::mutant::{Site, weaken};
+use crate::tag::Tag;
 
 /// What a model is called, and what it does.
 type Model = (&'static str, fn());
@@ -48,7 +49,7 @@ const MODELS: &[Model] = &[
 /// The sources that use orderings.
 const SOURCES: &[&str] = &[
     include_str!("magazine.rs"),
-    include_str!("meta.rs"),
+    include_str!("tag.rs"),
     include_str!("pool.rs"),
     include_str!("cache.rs"),
     include_str!("handoff.rs"),
@@ -96,7 +97,9 @@ impl Small {
                 count,
             });
         }
+        let tags: Vec<Tag> = (0..count).map(|_| Tag::zeroed()).collect();
         let range = Range {
+            tags: Vec::leak(tags),
             metas: Vec::leak(metas),
             first: MbufIndex::new(0, 0),
         };
@@ -127,11 +130,11 @@ impl Small {
     /// Writes the frame, as its only owner.
     fn write(self, index: u32, me: u8) {
         let index = MbufIndex::from_bits(index);
-        let meta = self.range.meta(index).unwrap();
-        assert_eq!(meta.holder(), Holder::slot(slot(me)));
+        let tag = self.range.tag(index).unwrap();
+        assert_eq!(tag.holder(), Holder::slot(slot(me)));
         self.frames.0[index.number() as usize].with_mut(|_| {});
         assert_eq!(
-            meta.holder(),
+            tag.holder(),
             Holder::slot(slot(me)),
             "nobody else writes our tag"
         );
@@ -229,7 +232,7 @@ fn taken_is_tagged_before_it_is_uncounted() {
         magazine.take(pool.range, 1, Holder::slot(slot(1)), &mut [0]);
     });
     if magazine.count() == 0 {
-        let holder = pool.range.metas[0].holder();
+        let holder = pool.range.tags[0].holder();
         assert_eq!(
             holder,
             Holder::slot(slot(1)),
@@ -241,10 +244,10 @@ fn taken_is_tagged_before_it_is_uncounted() {
 
 fn pool_tag_says_that_it_is_listed() {
     let pool = Small::new(1);
-    let (meta, magazine) = (&pool.range.metas[0], &pool.rack.magazines[1]);
-    meta.tag(Holder::slot(slot(1)));
+    let (tag, magazine) = (&pool.range.tags[0], &pool.rack.magazines[1]);
+    tag.set(Holder::slot(slot(1)));
     let giver = thread::spawn(move || magazine.give(pool.range, 0, &[0]));
-    if meta.holder_in_order() == Holder::POOL {
+    if tag.holder_in_order() == Holder::POOL {
         assert_eq!(magazine.count(), 1, "tagged POOL, and listed nowhere");
     }
     giver.join().unwrap();

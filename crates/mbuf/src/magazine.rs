@@ -28,8 +28,10 @@ use eal::holder::Holder;
 use eal::process::Owner;
 
 use crate::index::MbufIndex;
-use crate::meta::{Meta, meta_of};
+use crate::meta::Meta;
+use crate::pool::prefetch_to_write;
 use crate::sync::{AtomicU32, AtomicU64, CacheLine, Ordering, acquire, release};
+use crate::tag::Tag;
 
 /// Most entries of a magazine.
 pub const MAGAZINE_LEN: usize = if cfg!(any(loom, forebay_model)) {
@@ -59,16 +61,52 @@ const _: () = assert!(size_of::<Magazine>() == 64 + 4 * MAGAZINE_LEN);
 /// The mbufs that a magazine may name: one pool's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range<'m> {
+    pub(crate) tags: &'m [Tag],
     pub(crate) metas: &'m [Meta],
     /// The index of the first of them.
     pub(crate) first: MbufIndex,
 }
 
+/// What there is of one mbuf, but for its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'m> {
+    pub(crate) tag: &'m Tag,
+    pub(crate) meta: &'m Meta,
+}
+
 impl<'m> Range<'m> {
+    /// No mbufs.
+    pub(crate) const EMPTY: Self = Self {
+        tags: &[],
+        metas: &[],
+        first: MbufIndex::NONE,
+    };
+
+    /// The tag of an index, if it is one of these: the one check that every index from shared memory passes before it is used.
+    #[inline]
+    pub(crate) fn tag(&self, index: MbufIndex) -> Option<&'m Tag> {
+        self.tags.get(self.number(index))
+    }
+
     /// The meta of an index, if it is one of these.
     #[inline]
     pub(crate) fn meta(&self, index: MbufIndex) -> Option<&'m Meta> {
-        meta_of(self.metas, self.first, index)
+        self.metas.get(self.number(index))
+    }
+
+    /// Both.
+    #[inline]
+    pub(crate) fn find(&self, index: MbufIndex) -> Option<Record<'m>> {
+        Some(Record {
+            tag: self.tag(index)?,
+            meta: self.meta(index)?,
+        })
+    }
+
+    /// Another pool's index wraps round to a number that no pool has: ids are the top byte, lengths at most 2^24.
+    #[inline]
+    fn number(&self, index: MbufIndex) -> usize {
+        index.bits().wrapping_sub(self.first.bits()) as usize
     }
 }
 
@@ -142,11 +180,11 @@ impl Magazine {
         // 1. tag <- me, for all of them. From the top: what came back last is the warmest.
         for entry in self.entries.0[left..held].iter().rev() {
             let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));
-            if let Some(meta) = range.meta(index)
-                && meta.holder() == Holder::POOL
+            if let Some(tag) = range.tag(index)
+                && tag.read().is_pool()
                 && let Some(place) = out.get_mut(taken)
             {
-                meta.tag(me);
+                tag.set(me);
                 *place = index.bits();
                 taken += 1;
             }
@@ -157,6 +195,18 @@ impl Magazine {
             taken,
             left,
             bad: wanted - taken,
+        }
+    }
+
+    /// Asks the processor for the metas of the `count` mbufs that are taken next, to be written: other cores have read them, and
+    /// to take one line back after the other costs a hundred cycles each.
+    #[inline]
+    pub(crate) fn prefetch(&self, range: Range<'_>, held: usize, count: usize) {
+        let next = self.entries.0.get(held.saturating_sub(count)..held);
+        for entry in next.unwrap_or_default() {
+            if let Some(meta) = range.meta(MbufIndex::from_bits(entry.load(Ordering::Relaxed))) {
+                prefetch_to_write(core::ptr::from_ref(meta));
+            }
         }
     }
 
@@ -178,8 +228,8 @@ impl Magazine {
         self.set_count(held + given);
         // 3. tag <- POOL.
         for index in &indices[..given] {
-            if let Some(meta) = range.meta(MbufIndex::from_bits(*index)) {
-                meta.tag_pool();
+            if let Some(tag) = range.tag(MbufIndex::from_bits(*index)) {
+                tag.set_pool();
             }
         }
         given
@@ -196,9 +246,9 @@ impl Magazine {
         is_dead: impl Fn(Holder) -> bool,
     ) -> Option<u32> {
         let mut half_taken = 0;
-        for meta in self.entries().filter_map(|index| range.meta(index)) {
-            if is_dead(meta.holder()) {
-                meta.tag_pool();
+        for tag in self.entries().filter_map(|index| range.tag(index)) {
+            if is_dead(tag.holder()) {
+                tag.set_pool();
                 half_taken += 1;
             }
         }

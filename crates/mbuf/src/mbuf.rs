@@ -26,8 +26,10 @@ use crate::cache::Cache;
 use crate::flags::{OffloadFlags, TxOffload};
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
+use crate::magazine::Record;
 use crate::meta::{IN_TRANSIT, Links, Meta, Place, Span};
 use crate::pool::Pool;
+use crate::tag::Tag;
 
 /// A packet buffer that this thread owns: one segment, or the first of a chain.
 #[must_use = "dropping an mbuf frees it"]
@@ -82,13 +84,14 @@ impl<'c> Mbuf<'c> {
     /// Its first segment.
     #[inline]
     pub(crate) fn part(&self) -> Part<'_> {
-        let (cache, meta) = self
+        let (cache, Record { tag, meta }) = self
             .lcore
             .find(self.index)
             .expect("an mbuf's index was checked against its pool when the mbuf was made");
         Part {
             lcore: self.lcore,
             cache,
+            tag,
             meta,
             index: self.index,
         }
@@ -369,6 +372,13 @@ impl<'c> Mbuf<'c> {
         TxOffload::from_bits(meta.offload(), meta.flags())
     }
 
+    /// How many packets leave a wire for this one: more than one if a host left the segmentation to the device.
+    #[inline]
+    #[must_use]
+    pub fn wire_segments(&self) -> u64 {
+        self.part().meta.wire_segments()
+    }
+
     /// Sets checksum and segmentation; the flags say what of it is wanted.
     #[inline]
     pub fn set_offload(&mut self, offload: TxOffload) {
@@ -442,6 +452,7 @@ impl Span {
 pub(crate) struct Part<'m> {
     pub(crate) lcore: &'m Lcore,
     pub(crate) cache: &'m Cache,
+    pub(crate) tag: &'static Tag,
     pub(crate) meta: &'static Meta,
     pub(crate) index: MbufIndex,
 }
@@ -454,14 +465,15 @@ impl<'m> Part<'m> {
         if original.is_none() {
             return Some(*self);
         }
-        let (cache, meta) = self.lcore.find(original)?;
+        let (cache, Record { tag, meta }) = self.lcore.find(original)?;
         let direct = Self {
             lcore: self.lcore,
             cache,
+            tag,
             meta,
             index: original,
         };
-        (meta.holder() == self.lcore.holder()).then_some(direct)
+        (tag.holder() == self.lcore.holder()).then_some(direct)
     }
 
     /// Offset and length, read once; empty if they do not fit the frame.
@@ -551,15 +563,19 @@ impl<'m> Iterator for Parts<'m> {
         let Links { next, .. } = part.meta.links();
         if !next.is_none() && self.left > 0 {
             // A link from shared memory: followed only to what is in range and held by us.
-            self.next = self.lcore.find(next).and_then(|(cache, meta)| {
-                let ours = meta.holder() == self.lcore.holder();
-                ours.then_some(Part {
-                    lcore: self.lcore,
-                    cache,
-                    meta,
-                    index: next,
-                })
-            });
+            self.next = self
+                .lcore
+                .find(next)
+                .and_then(|(cache, Record { tag, meta })| {
+                    let ours = tag.holder() == self.lcore.holder();
+                    ours.then_some(Part {
+                        lcore: self.lcore,
+                        cache,
+                        tag,
+                        meta,
+                        index: next,
+                    })
+                });
         }
         Some(part)
     }

@@ -2,35 +2,31 @@
 //!
 //! ```text
 //! offset  0        4      8                     16                          24
-//!         | holder | refs | data: off len total | place: port queue segs vlan |
+//!         | unused | refs | data: off len total | place: port queue segs vlan |
 //!        24                     32      40        48         52       56       64
 //!         | links: next original | flags | offload | rss_hash | unused | unused |
 //! ```
 //!
-//! | word   | written by                                                                          |
-//! |--------|-------------------------------------------------------------------------------------|
-//! | holder | whoever has the mbuf in hand, or takes it from a place of which it is the one taker |
-//! | refs   | the slot that holds the mbuf and all its clones: clones never leave their slot      |
-//! | others | the holder                                                                          |
+//! | word   | written by                                                             |
+//! |--------|------------------------------------------------------------------------|
+//! | refs   | the slot that holds the mbuf and all its clones: clones never leave their slot |
+//! | others | the holder, whom the [`tag`](crate::tag) names                         |
 //!
 //! So every word has one writer at a time, and a plain load and store does for a reference count. What travels between
-//! processes is ordered by the ring or the magazine it travels through; all accesses here are relaxed, but for the tag
-//! `POOL`, whose place in the order `Magazine::give` needs.
+//! processes is ordered by the ring or the magazine it travels through; all accesses here are relaxed.
 //!
-//! **If a process dies:** the holder tells the sweep whose the mbuf was. All other words are written anew when the mbuf is
+//! **If a process dies:** the tag tells the sweep whose the mbuf was. All words here are written anew when the mbuf is
 //! allocated again, so that it does not matter which of them its last user got to write.
 
-use eal::holder::Holder;
-
+use crate::flags::{OffloadFlags, TxOffload};
 use crate::index::MbufIndex;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, acquire, release};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// The tag, the shape and the offload data of one mbuf.
+/// The shape and the offload data of one mbuf.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Meta {
-    /// [`Holder`]: whose the mbuf is.
-    holder: AtomicU32,
+    unused_first: AtomicU32,
     /// Users of the frame: the mbuf itself, as long as it lives, and its clones.
     refs: AtomicU32,
     /// [`Span`].
@@ -39,7 +35,7 @@ pub struct Meta {
     place: AtomicU64,
     /// [`Links`].
     links: AtomicU64,
-    /// `OffloadFlags`, the kind of segmentation above them, [`IN_RING`] and [`IN_TRANSIT`] at the top.
+    /// `OffloadFlags`, the kind of segmentation above them, [`IN_TRANSIT`] at the top.
     flags: AtomicU64,
     /// Where the checksum goes, how long the headers and the segments are.
     offload: AtomicU64,
@@ -54,10 +50,6 @@ const _: () = assert!(size_of::<Meta>() == 64 && align_of::<Meta>() == 64);
 
 /// In the flags: the mbuf was made a bare index and is nobody's `Mbuf`; only such a one can be adopted.
 pub(crate) const IN_TRANSIT: u64 = 1 << 63;
-
-/// In the flags: the segment was sent and not yet received, and is nobody's `Mbuf`; only such a one is received.
-/// Another bit than [`IN_TRANSIT`], so that the sender cannot adopt what it has sent.
-pub(crate) const IN_RING: u64 = 1 << 62;
 
 /// Where the bytes lie in the frame, and how long the packet is with all its segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,54 +135,9 @@ impl Links {
 pub const PORT_NONE: u16 = u16::MAX;
 
 impl Meta {
-    /// Who holds the mbuf.
+    /// Makes this a fresh mbuf: one segment of `len` bytes, no flag, `headroom` bytes before the data.
     #[inline]
-    #[must_use]
-    pub fn holder(&self) -> Holder {
-        Holder::from_bits(self.holder.load(Ordering::Relaxed))
-    }
-
-    /// Who holds the mbuf, for those who look from outside, such as the sweep's scan: when this is `POOL`, the mbuf is listed.
-    #[inline]
-    pub(crate) fn holder_in_order(&self) -> Holder {
-        // Acquire: pairs with the Release in `tag_pool`.
-        Holder::from_bits(self.holder.load(acquire("pool")))
-    }
-
-    /// Tags the mbuf. Not for `POOL`: that tag has a place in the order, see [`tag_pool`](Self::tag_pool).
-    #[inline]
-    #[cfg_attr(forebay_model, track_caller)]
-    pub(crate) fn tag(&self, holder: Holder) {
-        // Relaxed: the step that follows (the count of a magazine, the head of a ring) is a release, and no
-        // living process looks at the tag before it has acquired that.
-        self.holder.store(holder.bits(), Ordering::Relaxed);
-    }
-
-    /// Tags the mbuf from the very tag that was `seen`; `false` if it is another by now.
-    #[cfg_attr(forebay_model, track_caller)]
-    pub(crate) fn tag_from(&self, seen: Holder, holder: Holder) -> bool {
-        // Relaxed: as in `tag`.
-        self.holder
-            .compare_exchange(
-                seen.bits(),
-                holder.bits(),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            )
-            .is_ok()
-    }
-
-    /// The last step of giving an mbuf back.
-    #[inline]
-    #[cfg_attr(forebay_model, track_caller)]
-    pub(crate) fn tag_pool(&self) {
-        // Release: whoever sees POOL sees the count that lists the mbuf. Pairs with the Acquire in `holder_in_order`.
-        self.holder.store(Holder::POOL.bits(), release("pool"));
-    }
-
-    /// Makes this a fresh mbuf: one segment, empty, no flag, `headroom` bytes before the data.
-    #[inline]
-    pub(crate) fn renew(&self, headroom: u16) {
+    pub(crate) fn renew(&self, headroom: u16, len: u16) {
         const FRESH: Place = Place {
             port: PORT_NONE,
             queue: 0,
@@ -200,8 +147,8 @@ impl Meta {
         self.refs.store(1, Ordering::Relaxed);
         self.set_span(Span {
             off: headroom,
-            len: 0,
-            packet_len: 0,
+            len,
+            packet_len: u32::from(len),
         });
         self.set_place(FRESH);
         self.set_links(Links::NONE);
@@ -267,17 +214,18 @@ impl Meta {
         self.flags.store(flags, Ordering::Relaxed);
     }
 
+    /// Packets on a wire: see `Mbuf::wire_segments`.
     #[inline]
-    pub(crate) fn is_in_ring(&self) -> bool {
-        self.flags() & IN_RING != 0
-    }
-
-    /// Says whether the mbuf was sent and not yet received.
-    #[inline]
-    #[cfg_attr(forebay_model, track_caller)]
-    pub(crate) fn set_in_ring(&self, sent: bool) {
-        let sent = if sent { IN_RING } else { 0 };
-        self.set_flags(self.flags() & !IN_RING | sent);
+    pub(crate) fn wire_segments(&self) -> u64 {
+        let flags = self.flags();
+        if flags & OffloadFlags::GSO.bits() == 0 {
+            return 1;
+        }
+        let offload = TxOffload::from_bits(self.offload(), flags);
+        let headers = u32::from(offload.hdr_len);
+        let payload = self.span().packet_len.saturating_sub(headers);
+        let pieces = payload.div_ceil(u32::from(offload.gso_size).max(1));
+        u64::from(pieces.max(1))
     }
 
     #[inline]
@@ -304,7 +252,7 @@ impl Meta {
     #[cfg(test)]
     pub(crate) fn zeroed() -> Self {
         Self {
-            holder: AtomicU32::new(0),
+            unused_first: AtomicU32::new(0),
             refs: AtomicU32::new(0),
             data: AtomicU64::new(0),
             place: AtomicU64::new(0),
@@ -315,15 +263,6 @@ impl Meta {
             unused: [AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0)],
         }
     }
-}
-
-/// The `Meta` of `index`, if it is one of the pool whose first index is `first`.
-///
-/// The one check that every index from shared memory passes before it is used.
-#[inline]
-pub(crate) fn meta_of(metas: &[Meta], first: MbufIndex, index: MbufIndex) -> Option<&Meta> {
-    // Another pool's index wraps round to a number that no pool has: ids are the top byte, lengths at most 2^24.
-    metas.get(index.bits().wrapping_sub(first.bits()) as usize)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -367,27 +306,12 @@ mod tests {
         });
         meta.set_refs(7);
         assert!(!meta.is_plain());
-        meta.renew(128);
+        meta.renew(128, 0);
         assert!(meta.is_plain());
         assert_eq!(
             (meta.flags(), meta.span().len, meta.span().packet_len),
             (0, 0, 0)
         );
         assert_eq!((meta.place().segments, meta.place().port), (1, PORT_NONE));
-    }
-
-    #[test]
-    fn index_of_another_pool_or_past_the_end_has_no_meta() {
-        let metas: Vec<Meta> = (0..4).map(|_| Meta::zeroed()).collect();
-        let first = MbufIndex::new(3, 0);
-        assert!(meta_of(&metas, first, MbufIndex::new(3, 3)).is_some());
-        for outside in [
-            MbufIndex::new(3, 4),
-            MbufIndex::new(2, 0),
-            MbufIndex::new(4, 1),
-            MbufIndex::NONE,
-        ] {
-            assert!(meta_of(&metas, first, outside).is_none(), "{outside}");
-        }
     }
 }

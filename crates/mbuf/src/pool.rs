@@ -1,10 +1,10 @@
 //! A pool: a number of mbufs in one zone, and the magazines in which the free ones lie.
 //!
 //! ```text
-//! offset  0        64      64-aligned   64-aligned  64-aligned  64-aligned        4096-aligned
-//!         | header | hints | magazines  | metas     | private   | ... to the page | frames    |
-//!         | 64     | 8 for | 320 each   | 64 each   | private_  |                 | data_room |
-//!         |        | 32    |            |           | size each |                 | each      |
+//! offset  0        64      64-aligned   64-aligned  64-aligned  64-aligned  64-aligned        4096-aligned
+//!         | header | hints | magazines  | tags      | metas     | private   | ... to the page | frames    |
+//!         | 64     | 8 for | 320 each   | 4 each    | 64 each   | private_  |                 | data_room |
+//!         |        | 32    |            |           |           | size each |                 | each      |
 //! ```
 //!
 //! Frames of 2048 bytes lie 2048-aligned, so that the frame array can be an AF_XDP UMEM as it stands.
@@ -14,6 +14,7 @@
 //! | header         | the primary, once, `layout` last                        | everybody |
 //! | hints          | everybody, as [`magazine`](crate::magazine) says        | everybody |
 //! | magazines      | their owners                                            | everybody |
+//! | tags           | as [`tag`](crate::tag) says                             | everybody |
 //! | metas          | who holds the mbuf                                      | everybody |
 //! | private, frame | who holds the mbuf; the device, while it is tagged so   | likewise  |
 //!
@@ -46,6 +47,7 @@ use crate::shape::{
     HEADER_LEN, HEADROOM, MAGAZINES_PER_SLOT, MAGAZINES_SPARE, PAGE, Plan, PoolConfig, Shape,
 };
 use crate::sync::{AtomicU32, AtomicU64, Ordering, acquire, release};
+use crate::tag::Tag;
 
 /// Held while this process makes a pool: its other threads must take neither the zone for a dead primary's, nor the id.
 static MAKING: Mutex<()> = Mutex::new(());
@@ -145,6 +147,8 @@ impl Header {
 
 // SAFETY: `repr(C)` of atomics, no pointer, no padding with a meaning; any bits are a value.
 unsafe impl Shared for Header {}
+// SAFETY: transparent over an atomic, no pointer; any bits are a value.
+unsafe impl Shared for Tag {}
 // SAFETY: `repr(C)` of atomics and arrays of them, no pointer; any bits are a value.
 unsafe impl Shared for Meta {}
 // SAFETY: `repr(C)` of atomics in cache lines, no pointer; any bits are a value.
@@ -152,13 +156,14 @@ unsafe impl Shared for Magazine {}
 
 /// What the parts of a pool look like, as one number: another release with another layout has another one.
 pub const LAYOUT: u64 = {
-    let facts: [usize; 14] = [
-        3, // The revision: raise it when a word changes its meaning without moving.
+    let facts: [usize; 15] = [
+        4, // The revision: raise it when a word changes its meaning without moving.
         size_of::<Header>(),
         core::mem::offset_of!(Header, id),
         core::mem::offset_of!(Header, count),
         core::mem::offset_of!(Header, data_room),
         core::mem::offset_of!(Header, private_size),
+        size_of::<Tag>(),
         size_of::<Meta>(),
         size_of::<Magazine>(),
         MAGAZINE_LEN,
@@ -186,6 +191,7 @@ pub struct Pool {
     node: u32,
     id: u8,
     shape: Shape,
+    tags: &'static [Tag],
     metas: &'static [Meta],
     rack: Rack<'static>,
     private: Bytes,
@@ -316,8 +322,8 @@ impl Pool {
                 count,
             });
         }
-        for meta in self.metas {
-            meta.tag_pool();
+        for tag in self.tags {
+            tag.set_pool();
         }
         header.announce(self.id, self.shape);
     }
@@ -453,6 +459,7 @@ impl Pool {
             node: zone.node(),
             id,
             shape,
+            tags: zone.slice(plan.tags, count).map_err(out)?,
             metas: zone.slice(plan.metas, count).map_err(out)?,
             rack: Rack {
                 magazines: zone
@@ -465,7 +472,7 @@ impl Pool {
         })
     }
 
-    /// Bytes of zone that such a pool takes: header, hints, magazines, 64 for each meta, private areas, frames.
+    /// Bytes of zone that such a pool takes: header, hints, magazines, 4 for each tag, 64 for each meta, private areas, frames.
     ///
     /// # Errors
     ///
@@ -554,7 +561,7 @@ impl Pool {
     /// Who holds an mbuf, if it is one of this pool.
     #[must_use]
     pub fn holder(&self, index: MbufIndex) -> Option<Holder> {
-        Some(self.range().meta(index)?.holder_in_order())
+        Some(self.range().tag(index)?.holder_in_order())
     }
 
     /// The next segment after an mbuf, if it is one of this pool and has one. Unchecked: follow at most
@@ -568,6 +575,7 @@ impl Pool {
     #[inline]
     pub(crate) fn range(&self) -> Range<'static> {
         Range {
+            tags: self.tags,
             metas: self.metas,
             first: MbufIndex::new(self.id, 0),
         }
@@ -592,22 +600,39 @@ impl Pool {
             .at(index.number() as usize, 0, self.private.stride)
     }
 
-    /// Asks the processor to fetch an mbuf's meta, and the line of its frame where data usually starts.
+    /// Asks the processor to fetch the line of an mbuf's frame where data usually starts.
     #[inline]
-    pub(crate) fn prefetch(&self, index: MbufIndex) {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        if let Some(meta) = self.range().meta(index)
-            && let Some(data) = self.frame(index, usize::from(HEADROOM), 0)
-        {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a hint; it reads nothing that a program could see, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(meta).cast()) };
-            // SAFETY: as above.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast_const().cast()) };
+    pub(crate) fn prefetch_data(&self, index: MbufIndex) {
+        if let Some(data) = self.frame(index, usize::from(HEADROOM), 0) {
+            prefetch(data.as_ptr());
         }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = index;
     }
+}
+
+/// Asks the processor to fetch a line, to be read.
+#[inline]
+pub(crate) fn prefetch<T>(line: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint; it reads nothing that a program could see, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = line;
+}
+
+/// Asks the processor to fetch a line, to be written: no other core has it then.
+#[inline]
+pub(crate) fn prefetch_to_write<T>(line: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, which every 64-bit processor knows or passes over; it changes nothing that a program could see, whatever
+    // the address. (The intrinsic is a plain prefetch unless the build names a processor that has this.)
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    };
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = line;
 }
 
 fn damaged(zone: &Zone<'_>, what: impl fmt::Display) -> Error {

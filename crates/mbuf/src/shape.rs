@@ -9,6 +9,7 @@ use crate::index::POOL_COUNT_MAX;
 use crate::magazine::{HINTS_PER_WORD, MAGAZINE_LEN, Magazine};
 use crate::meta::Meta;
 use crate::sync::AtomicU64;
+use crate::tag::Tag;
 
 /// Bytes before the data in a fresh mbuf, for headers to come. As in DPDK.
 pub const HEADROOM: u16 = 128;
@@ -129,6 +130,7 @@ pub(crate) struct Plan {
     pub(crate) hint_words: usize,
     pub(crate) magazines: usize,
     pub(crate) magazine_count: usize,
+    pub(crate) tags: usize,
     pub(crate) metas: usize,
     pub(crate) private: usize,
     pub(crate) frames: usize,
@@ -148,7 +150,8 @@ impl Shape {
 
         let hints = HEADER_LEN;
         let magazines = (hints + hint_words * size_of::<AtomicU64>()).next_multiple_of(LINE);
-        let metas = magazines + magazine_count * size_of::<Magazine>();
+        let tags = magazines + magazine_count * size_of::<Magazine>();
+        let metas = (tags + count * size_of::<Tag>()).next_multiple_of(LINE);
         let private = metas + count * size_of::<Meta>();
         let frames = (private + count * self.private_size as usize).next_multiple_of(PAGE);
         let len = frames + count * self.data_room as usize;
@@ -157,6 +160,7 @@ impl Shape {
             hint_words,
             magazines,
             magazine_count,
+            tags,
             metas,
             private,
             frames,

@@ -397,10 +397,12 @@ impl Sweep<'_> {
         for noted in pools.iter() {
             let range = noted.pool.range();
             let mut batch = Vec::with_capacity(BATCH);
-            for (number, meta) in range.metas.iter().enumerate() {
+            for (number, tag) in range.tags.iter().enumerate() {
                 // Read once: the tag that is judged is the one that is swapped.
-                let tag = meta.holder();
-                let Some(slot) = held_by(tag) else { continue };
+                let seen = tag.read();
+                let Some(slot) = held_by(seen.holder()) else {
+                    continue;
+                };
                 if noted.has(number) {
                     continue;
                 }
@@ -410,7 +412,7 @@ impl Sweep<'_> {
                     }
                     continue;
                 }
-                if !meta.tag_from(tag, lcore.holder()) {
+                if !tag.set_from(seen, lcore.holder()) {
                     report.corrupt += 1;
                     continue;
                 }

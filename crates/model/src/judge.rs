@@ -17,6 +17,8 @@ const NONE: u32 = u32::MAX;
 const LIVE: u32 = 1;
 const SLOT_TAG: u32 = 1;
 const QUEUE_TAG: u32 = 2;
+/// What a tag says besides: in a ring, linked.
+const TAG_MARKS: u32 = 3 << 30;
 const SEGMENTS_MAX: usize = 64;
 /// Laps in the slots of a ring of many: 3 bits in this build.
 const LAP_SHIFT: u32 = 61;
@@ -78,7 +80,7 @@ pub(crate) fn faults(machine: &Machine) -> Vec<String> {
         for number in 0..pool.count {
             let index = pool.id << 24 | u32::try_from(number).unwrap_or(NONE);
             let places = listed.remove(&index).unwrap_or_default();
-            let tag = world.read(pool.meta(number));
+            let tag = world.read(pool.tag(number)) & !TAG_MARKS;
             let hand = state.hands.get(&index).map(|id| state.processes[*id].name);
             if let Some(fault) = judge(tag, &places, hand, &slots) {
                 faults.push(format!("mbuf {number} (tag {tag:#x}) {fault}"));

@@ -379,7 +379,7 @@ pub(crate) fn all_die_and_all_is_there(machine: &'static Machine) -> Result<(), 
     let state = machine.state.borrow();
     for words in &state.words.pools {
         let given =
-            (0..words.count).filter(|number| machine.world.read(words.meta(*number)) >> 24 == 2);
+            (0..words.count).filter(|number| machine.world.read(words.tag(*number)) >> 24 == 2);
         let expected = words.count - given.count();
         let pool = Pool::all(region)
             .find(|pool| u32::from(pool.id()) == words.id)

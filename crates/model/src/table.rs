@@ -178,7 +178,7 @@ const HARMLESS: &[Harmless] = &[
         kinds: &[Dropped, Late],
         file: "mbuf/pool.rs",
         function: "fill",
-        line: "tag_pool",
+        line: "set_pool",
         why: "a fresh zone is zero, which is POOL",
     },
     Harmless {
@@ -192,7 +192,7 @@ const HARMLESS: &[Harmless] = &[
         kinds: &[Dropped, Late],
         file: "mbuf/sweep.rs",
         function: "scan",
-        line: "tag_from",
+        line: "set_from",
         why: "whoever dies over it, the dead one's tag and the sweeper's tell the next sweep the same; the swap is there to see that nobody else wrote",
     },
 ];

@@ -4,7 +4,7 @@
 //! pool  0    layout u64, id u32, count u32
 //!       64   hints: a u64 for 32 magazines
 //!       then magazines, 128 bytes each: owner u32, count u32; at 64 two indices u32
-//!       then metas, 64 bytes each: tag u32, references u32, span u64, place u64, next u32 and original u32, flags u64, ...
+//!       then tags, u32 each; then metas, 64 bytes each: unused u32, references u32, span u64, place u64, next u32 and original u32, flags u64, ...
 //! ring  0    layout, flags, size, lanes, limit: u64 each
 //!       64   consumer u64
 //!       160  whether it carries mbufs u64
@@ -57,6 +57,7 @@ pub(crate) struct PoolWords {
     pub(crate) hints: usize,
     pub(crate) magazines: usize,
     pub(crate) magazine_count: usize,
+    pub(crate) tags: usize,
     pub(crate) metas: usize,
 }
 
@@ -67,13 +68,15 @@ impl PoolWords {
         let hints = start + LINE;
         let hint_words = magazine_count.div_ceil(32) * 2;
         let magazines = start + (LINE + hint_words).next_multiple_of(LINE);
+        let tags = magazines + magazine_count * MAGAZINE_STRIDE;
         Self {
             id,
             count,
             hints,
             magazines,
             magazine_count,
-            metas: magazines + magazine_count * MAGAZINE_STRIDE,
+            tags,
+            metas: start + (tags - start + count).next_multiple_of(LINE),
         }
     }
 
@@ -87,7 +90,12 @@ impl PoolWords {
         self.magazine(number) + LINE
     }
 
-    /// Where the meta of mbuf `number` starts: its tag.
+    /// Where the tag of mbuf `number` is.
+    pub(crate) fn tag(&self, number: usize) -> usize {
+        self.tags + number
+    }
+
+    /// Where the meta of mbuf `number` starts.
     pub(crate) fn meta(&self, number: usize) -> usize {
         self.metas + number * META_STRIDE
     }
@@ -264,9 +272,10 @@ impl Words {
             self.set(pool.entries(number), MAGAZINE_LEN, Class::Strong);
         }
         for number in 0..pool.count {
+            self.set(pool.tag(number), 1, Class::Strong);
             let meta = pool.meta(number);
-            // Tag and references; links and flags. The others are written anew before an mbuf is used again.
-            self.set(meta, 2, Class::Strong);
+            // References; links and flags. The others are written anew before an mbuf is used again.
+            self.set(meta + 1, 1, Class::Strong);
             self.set(meta + 6, 4, Class::Strong);
         }
         self.pools.push(pool);
@@ -330,7 +339,7 @@ impl Words {
             if (pool.hints..pool.magazines).contains(&number) {
                 return "hints".to_owned();
             }
-            if (pool.magazines..pool.metas).contains(&number) {
+            if (pool.magazines..pool.tags).contains(&number) {
                 let at = number - pool.magazines;
                 let word = match at % MAGAZINE_STRIDE {
                     0 => "owner".to_owned(),
@@ -339,10 +348,12 @@ impl Words {
                 };
                 return format!("magazine {} {word}", at / MAGAZINE_STRIDE);
             }
+            if (pool.tags..pool.tags + pool.count).contains(&number) {
+                return format!("mbuf {} tag", number - pool.tags);
+            }
             let at = number.wrapping_sub(pool.metas);
             if at < pool.count * META_STRIDE {
                 let word = match at % META_STRIDE {
-                    0 => "tag",
                     1 => "references",
                     6 | 7 => "links",
                     8 | 9 => "flags",

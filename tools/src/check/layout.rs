@@ -4,7 +4,8 @@
 //! pool  0    layout u64, id u32, count u32, data room u32, private size u32
 //!       64   hints: a u64 for 32 magazines
 //!       then magazines, 320 bytes each: owner u32, count u32; at 64 up to 64 indices u32
-//!       then metas, 64 bytes each: tag u32 at 0; at 24 next u32 and original u32, as one u64
+//!       then tags, u32 each: whose, in ring at bit 31, linked at bit 30
+//!       then metas, 64 bytes each: at 24 next u32 and original u32, as one u64
 //! ring  0    layout, flags, size, lanes, limit: u64 each
 //!       160  not zero once mbufs were sent, u64; other rings hold numbers of their users'
 //!       256  producers u64 a lane | tails u32 a lane | heads, a line a lane | counters, likewise |
@@ -32,6 +33,8 @@ const MAGAZINE_STRIDE: usize = LINE + MAGAZINE_LEN * HALF;
 const MAGAZINES_BESIDES: usize = 2 * 64 + 2;
 const MAGAZINES_A_HINT: usize = 32;
 const META_STRIDE: usize = 64;
+/// What a tag says besides whose the buffer is.
+const TAG_MARKS: u32 = 3 << 30;
 const META_LINKS: usize = 24;
 /// Bits of an index that count within its pool.
 const NUMBER_BITS: u32 = 24;
@@ -76,6 +79,7 @@ pub(crate) struct PoolWords<'r> {
     /// Its buffers.
     pub(crate) count: u32,
     magazines: Vec<MagazineWords<'r>>,
+    tags: &'r [AtomicU32],
     metas: &'r [AtomicU64],
 }
 
@@ -104,7 +108,8 @@ impl<'r> PoolWords<'r> {
         let magazine_count = buffers.div_ceil(MAGAZINE_LEN) + MAGAZINES_BESIDES;
         let hints = magazine_count.div_ceil(MAGAZINES_A_HINT) * WORD;
         let magazines = (LINE + hints).next_multiple_of(LINE);
-        let metas = magazines + magazine_count * MAGAZINE_STRIDE;
+        let tags = magazines + magazine_count * MAGAZINE_STRIDE;
+        let metas = (tags + buffers * HALF).next_multiple_of(LINE);
         let magazine = |number: usize| {
             let at = magazines + number * MAGAZINE_STRIDE;
             Ok::<_, ZoneError>(MagazineWords {
@@ -119,6 +124,7 @@ impl<'r> PoolWords<'r> {
             magazines: (0..magazine_count)
                 .map(magazine)
                 .collect::<Result<_, _>>()?,
+            tags: zone.slice(tags, buffers)?,
             metas: zone.slice(metas, buffers * META_STRIDE / WORD)?,
         })
     }
@@ -145,21 +151,17 @@ impl<'r> PoolWords<'r> {
 
     /// The tag of buffer `number`.
     pub(crate) fn tag(&self, number: u32) -> u32 {
-        low(self.meta_word(number, 0))
+        // Acquire: a tag is looked at after the places that a buffer may lie in.
+        let tag = self.tags.get(number as usize);
+        tag.map_or(0, |tag| tag.load(Ordering::Acquire)) & !TAG_MARKS
     }
 
     /// The segment after buffer `number`.
     pub(crate) fn next(&self, number: u32) -> Option<u32> {
-        let next = low(self.meta_word(number, META_LINKS));
+        let word = (number as usize * META_STRIDE + META_LINKS) / WORD;
+        let links = self.metas.get(word);
+        let next = low(links.map_or(0, |word| word.load(Ordering::Acquire)));
         (next != NONE).then_some(next)
-    }
-
-    fn meta_word(&self, number: u32, at: usize) -> u64 {
-        let word = (number as usize * META_STRIDE + at) / WORD;
-        // Acquire: a tag is looked at after the places that a buffer may lie in.
-        self.metas
-            .get(word)
-            .map_or(0, |word| word.load(Ordering::Acquire))
     }
 }
 

@@ -133,7 +133,7 @@ impl Device for NullDevice {
     ) -> Result<Box<dyn driver::RxQueue>, Error> {
         Ok(Box::new(NullRx {
             cx,
-            size: self.size.into(),
+            size: self.size,
             copy: self.copy,
             no_rx: self.no_rx,
         }))
@@ -150,7 +150,7 @@ impl Device for NullDevice {
 
 struct NullRx {
     cx: QueueContext,
-    size: usize,
+    size: u16,
     copy: bool,
     no_rx: bool,
 }
@@ -169,18 +169,18 @@ impl driver::RxQueue for NullRx {
             return 0;
         };
         let (before, wanted) = (burst.len(), burst.room());
-        let count = lcore.alloc_burst(pool, burst, wanted);
+        // The pool's room was compared with the size when the queue was set up.
+        let count = lcore.alloc_burst_of(pool, burst, wanted, self.size);
         if count < wanted {
             self.cx
                 .counters
                 .dropped(DropReason::NoBuffer, (wanted - count) as u64);
         }
-        for mut mbuf in burst.iter_mut().skip(before) {
-            // The pool's room was compared with the size when the queue was set up.
-            if let Some(room) = mbuf.append(self.size)
-                && self.copy
-            {
-                room.fill(0);
+        if self.copy {
+            for mut mbuf in burst.iter_mut().skip(before) {
+                if let Some(data) = mbuf.data_mut() {
+                    data.fill(0);
+                }
             }
         }
         count

@@ -300,8 +300,10 @@ fn chains_that_lead_astray_are_dropped_whole() {
     let shown = from.mbuf_from(pool, b"a frame of the sender").unwrap();
     let clone = send(b"looks like a clone");
     scribble(pool, clone, LINKS + 4, shown.index().bits());
+    pool.range().tag(clone).unwrap().set_linked();
     let users = send(b"looks used");
     scribble(pool, users, REFS, 2);
+    pool.range().tag(users).unwrap().set_linked();
     heads.extend([round, clone, users]);
     assert_eq!(consumer.dequeue_burst(&to, &mut Burst::new(&to)).count, 0);
     assert_eq!(
@@ -510,7 +512,7 @@ fn what_stays_in_the_burst_is_not_marked_as_sent() {
     let (mut producer, mut consumer) = ring("r", 4, &from, &to);
     let unmarked = |burst: &Burst<'_>| {
         let mut indices = burst.indices().iter().copied().map(MbufIndex::from_bits);
-        indices.all(|index| !from.find(index).unwrap().1.is_in_ring())
+        indices.all(|index| !from.find(index).unwrap().1.tag.read().is_in_ring())
     };
     for len in [1, 200] {
         let mut burst = Burst::new(&from);

@@ -5,11 +5,20 @@ use eal::sync::AtomicU64;
 
 use super::*;
 use crate::magazine::{Held, MAGAZINE_LEN, Magazine, Need, Rack, Range};
-use crate::meta::Meta;
+use crate::tag::Tag;
 use crate::{BURST_MAX, Burst};
 
-fn metas(count: usize) -> Vec<Meta> {
-    (0..count).map(|_| Meta::zeroed()).collect()
+fn tags(count: usize) -> Vec<Tag> {
+    (0..count).map(|_| Tag::zeroed()).collect()
+}
+
+/// Mbufs that have tags and nothing else, which is all that a magazine looks at.
+fn range(tags: &[Tag], pool: u8) -> Range<'_> {
+    Range {
+        tags,
+        metas: &[],
+        first: MbufIndex::new(pool, 0),
+    }
 }
 
 fn owner(slot: u8) -> Owner {
@@ -22,36 +31,30 @@ fn holder(slot: u8) -> Holder {
 
 #[test]
 fn take_hands_out_the_last_given_first_and_tags_it() {
-    let (metas, magazine) = (metas(8), Magazine::zeroed());
-    let range = Range {
-        metas: &metas,
-        first: MbufIndex::new(2, 0),
-    };
+    let (tags, magazine) = (tags(8), Magazine::zeroed());
+    let range = range(&tags, 2);
     let index = |number| MbufIndex::new(2, number).bits();
     let given: Vec<u32> = (0..5).map(index).collect();
-    for meta in &metas {
-        meta.tag(holder(3));
+    for tag in &tags {
+        tag.set(holder(3));
     }
     assert_eq!(magazine.give(range, 0, &given), 5);
-    assert!(metas[..5].iter().all(|meta| meta.holder() == Holder::POOL));
+    assert!(tags[..5].iter().all(|tag| tag.holder() == Holder::POOL));
     let mut out = [0; 3];
     let done = magazine.take(range, 5, holder(4), &mut out);
     assert_eq!((done.taken, done.left, done.bad), (3, 2, 0));
     assert_eq!(out, [index(4), index(3), index(2)]);
-    assert!(metas[2..5].iter().all(|meta| meta.holder() == holder(4)));
+    assert!(tags[2..5].iter().all(|tag| tag.holder() == holder(4)));
     assert_eq!(magazine.count(), 2);
 }
 
 #[test]
 fn full_magazine_takes_no_more() {
-    let (metas, magazine) = (metas(MAGAZINE_LEN + 1), Magazine::zeroed());
-    let range = Range {
-        metas: &metas,
-        first: MbufIndex::new(0, 0),
-    };
+    let (tags, magazine) = (tags(MAGAZINE_LEN + 1), Magazine::zeroed());
+    let range = range(&tags, 0);
     let all: Vec<u32> = (0..)
         .map(|number| MbufIndex::new(0, number).bits())
-        .take(metas.len())
+        .take(tags.len())
         .collect();
     assert_eq!(magazine.give(range, 0, &all), MAGAZINE_LEN);
     assert_eq!(magazine.give(range, MAGAZINE_LEN, &all[MAGAZINE_LEN..]), 0);
@@ -60,11 +63,8 @@ fn full_magazine_takes_no_more() {
 
 #[test]
 fn entry_that_names_no_free_mbuf_is_dropped_and_counted() {
-    let (metas, magazine) = (metas(4), Magazine::zeroed());
-    let range = Range {
-        metas: &metas,
-        first: MbufIndex::new(0, 0),
-    };
+    let (tags, magazine) = (tags(4), Magazine::zeroed());
+    let range = range(&tags, 0);
     let twice = [0, 1, 1, 4, u32::MAX, MbufIndex::new(1, 0).bits()];
     assert_eq!(magazine.give(range, 0, &twice), 6);
     let mut out = [0; 6];
@@ -84,7 +84,7 @@ fn magazine_has_one_owner() {
 }
 
 /// A rack whose magazines have these counts.
-fn rack(counts: &[usize]) -> (Vec<Magazine>, Vec<AtomicU64>, Vec<Meta>) {
+fn rack(counts: &[usize]) -> (Vec<Magazine>, Vec<AtomicU64>) {
     let magazines: Vec<Magazine> = counts.iter().map(|_| Magazine::zeroed()).collect();
     let hints: Vec<AtomicU64> = (0..counts.len().div_ceil(32))
         .map(|_| AtomicU64::new(0))
@@ -101,14 +101,14 @@ fn rack(counts: &[usize]) -> (Vec<Magazine>, Vec<AtomicU64>, Vec<Meta>) {
             count: *count,
         });
     }
-    (magazines, hints, Vec::new())
+    (magazines, hints)
 }
 
 #[test]
 fn claims_prefer_full_and_empty_magazines_to_partial_ones() {
     let mut counts = [5; 70];
     (counts[40], counts[66]) = (MAGAZINE_LEN, 0);
-    let (magazines, hints, _) = rack(&counts);
+    let (magazines, hints) = rack(&counts);
     let rack = Rack {
         magazines: &magazines,
         hints: &hints,
@@ -121,7 +121,7 @@ fn claims_prefer_full_and_empty_magazines_to_partial_ones() {
 
 #[test]
 fn lying_hints_cost_looks_and_nothing_else() {
-    let (magazines, hints, _) = rack(&[0, MAGAZINE_LEN, 3]);
+    let (magazines, hints) = rack(&[0, MAGAZINE_LEN, 3]);
     let rack = Rack {
         magazines: &magazines,
         hints: &hints,

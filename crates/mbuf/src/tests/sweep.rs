@@ -153,8 +153,8 @@ fn ring_of_a_dead_consumer_is_emptied_and_closed_until_its_successor_comes() {
     let mut out = [0; 3];
     assert_eq!(consumer.ring().peek_burst(&mut out), 3);
     for index in out {
-        let meta = pool.range().meta(MbufIndex::from_bits(index)).unwrap();
-        meta.tag(dead.holder());
+        let tag = pool.range().tag(MbufIndex::from_bits(index)).unwrap();
+        tag.hand_to(tag.read(), dead.holder());
     }
     forget(consumer);
     kill(dead);
@@ -302,11 +302,11 @@ fn damage_is_named_and_motion_is_not_damage() {
     let lcore = lcore(pool);
     let kept = lcore.mbuf_from(pool, b"in hand").unwrap();
     verify(region).unwrap();
-    pool.range().metas[7].tag(Holder::from_bits(0x5555_5555));
+    pool.range().tags[7].set(Holder::from_bits(0x1555_5555));
     let error = verify(region).unwrap_err().to_string();
     assert!(error.contains("\"pool\" is damaged: the tag of"), "{error}");
     assert!(error.contains("forebay clean"), "{error}");
-    pool.range().metas[7].tag_pool();
+    pool.range().tags[7].set_pool();
     verify(region).unwrap();
     drop(kept);
     let free = pool.magazines().iter().find(|m| m.count() > 1).unwrap();
@@ -440,8 +440,8 @@ fn what_a_dead_consumer_of_many_had_claimed_comes_back_and_the_rest_stays() {
         let mut claimed = [0];
         assert_eq!(dying.ring().peek_burst(&mut claimed), 1);
         if tagged {
-            let find = |index| Some(dead.find(index)?.1);
-            let good = tag_good(find, dead.holder(), dead.counters(), &mut claimed);
+            let mut finder = dead.finder();
+            let good = tag_good(&mut finder, dead.holder(), dead.counters(), &mut claimed);
             assert_eq!(good, 1);
         }
         forget(dying);

@@ -95,11 +95,17 @@ fn four_and_back(script: &Script) {
     script.rest();
 }
 
-/// Two users of one frame, and a chain with a clone of it: freed in an order that leaves the original to the clone.
+/// Two users of one frame, and two of a chain: freed in an order that leaves the original to the clone.
 fn clone_twice(script: &Script) {
     let lcore = script.join();
     let pool = script.pool();
     script.ready();
+    let Some(alone) = lcore.alloc(pool) else {
+        return;
+    };
+    let clone = alone.clone_ref();
+    drop(alone);
+    drop(clone);
     let Some(mut original) = lcore.alloc(pool) else {
         return;
     };

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use eal::sleep::{self, Found, WaitSet};
 use eal::{Eal, EalArgs, Owner, ProcType};
 use ethdev::{PortId, Ports, QueueId, RxQueue, TxBuffer, TxQueue};
-use mbuf::{Burst, Lcore, Mbuf, MbufConsumer};
+use mbuf::{BURST_MAX, Burst, Lcore, MbufConsumer};
 use ring::Ring;
 
 use super::args::{ClientArgs, Queues, Usage};
 use super::idle::{Idle, Waited};
 use super::pace::Pace;
 use super::ring_name;
-use super::stats::{ClientCounters, PORTS_MAX, PortInfo, segments};
+use super::stats::{ClientCounters, PORTS_MAX, PortInfo};
 use super::stop::Stop;
 
 /// How often a client looks whether there is one.
@@ -215,6 +215,7 @@ struct Source {
 
 /// The ports in pairs, each with this client's transmit queue.
 struct Outputs<'c> {
+    lcore: &'c Lcore,
     ports: Vec<Output<'c>>,
     /// Port number to place in `ports`; [`NOWHERE`] for a port that is not in use.
     column: [u8; PORTS_MAX],
@@ -277,6 +278,7 @@ impl<'c> Outputs<'c> {
             });
         }
         Ok(Self {
+            lcore,
             ports: outputs,
             column,
             counters: info.client(id),
@@ -286,29 +288,36 @@ impl<'c> Outputs<'c> {
     /// Buffers each packet for the other port of its pair.
     fn send(&mut self, mut burst: Burst<'c>) {
         burst.prefetch();
-        for mbuf in burst.drain() {
-            let came_in = self
-                .column
-                .get(usize::from(mbuf.port()))
-                .copied()
-                .unwrap_or(NOWHERE);
+        while !burst.is_empty() {
+            // As the server received them: packets of one port mostly stand together.
+            let (port, run) = burst.run_of_port(0);
+            let column = self.column.get(usize::from(port)).copied();
+            let came_in = column.unwrap_or(NOWHERE);
             let goes_out = usize::from(came_in ^ 1);
+            let mut packets = if run == burst.len() {
+                std::mem::replace(&mut burst, Burst::new(self.lcore))
+            } else {
+                burst.take_front(run)
+            };
             if goes_out < self.ports.len() {
-                self.counters.rx[usize::from(came_in)].add(1);
-                self.counters.rx_segments[usize::from(came_in)].add(segments(&mbuf));
-                self.buffer(goes_out, mbuf);
+                let all = packets.totals();
+                self.counters.rx[usize::from(came_in)].add(all.packets);
+                self.counters.rx_segments[usize::from(came_in)].add(all.segments);
+                self.buffer(goes_out, &mut packets);
             } else {
                 // No such pair: a producer wrote a port number that is not in use.
-                self.counters.tx_drop[0].add(1);
+                self.counters.tx_drop[0].add(packets.len() as u64);
             }
         }
     }
 
-    fn buffer(&mut self, place: usize, mbuf: Mbuf<'c>) {
-        let output = &mut self.ports[place];
-        output.packets += 1;
-        if output.buffer.push(mbuf) == 0 {
-            self.flush_port(place);
+    fn buffer(&mut self, place: usize, packets: &mut Burst<'c>) {
+        while !packets.is_empty() {
+            let output = &mut self.ports[place];
+            output.packets += output.buffer.append(packets) as u64;
+            if output.buffer.len() == BURST_MAX {
+                self.flush_port(place);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use eal::sleep::{Found, Source, WaitSet};
 use eal::{Eal, EalArgs, ProcType, Region};
 use ethdev::{DevArgs, Direction, Port, PortConfig, PortId, Ports, Proxies, QueueId, RxQueue, rss};
-use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX};
+use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX, Totals};
 use ring::{Flags, Ring};
 
 use crate::guard::Guard;
@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use super::args::{Dispatch, Queues, ServerArgs, Usage};
 use super::idle::{Idle, Waited};
 use super::pace::Pace;
-use super::stats::{CLIENTS_MAX, PortCounters, PortInfo, RingCounters, segments};
+use super::stats::{CLIENTS_MAX, PortCounters, PortInfo, RingCounters};
 use super::stop::Stop;
 use super::{POOL, ring_name, screen};
 
@@ -242,7 +242,7 @@ impl Server {
                 let mut burst = Burst::new(&lcore);
                 let count = queue.rx_burst(&lcore, &mut burst);
                 if count > 0 {
-                    spread.hand_out(burst, *counters, args.dispatch);
+                    spread.hand_out((burst, queue.last_burst()), *counters, args.dispatch);
                     received += count;
                 }
             }
@@ -386,7 +386,11 @@ impl<'p> StandIns<'p> {
                 received += queue.rx_burst(lcore, &mut burst);
                 if !burst.is_empty() {
                     // By flow, as the kernel had spread them: a client's flow stays in order with whoever gets it.
-                    spread.hand_out(burst, stand_in.counters, Dispatch::Rss);
+                    spread.hand_out(
+                        (burst, queue.last_burst()),
+                        stand_in.counters,
+                        Dispatch::Rss,
+                    );
                 }
             }
         }
@@ -484,21 +488,29 @@ impl<'c> Spread<'c> {
         }
     }
 
-    /// Hands out one burst, and drops and counts what nobody can take.
-    fn hand_out(&mut self, mut burst: Burst<'c>, port: PortCounters<'_>, dispatch: Dispatch) {
-        let (mut packets, mut wire_packets) = (0, 0);
-        burst.prefetch();
+    /// Hands out one burst and what it comes to, and drops and counts what nobody can take.
+    fn hand_out(
+        &mut self,
+        (mut burst, all): (Burst<'c>, Totals),
+        port: PortCounters<'_>,
+        dispatch: Dispatch,
+    ) {
+        port.rx.add(all.packets);
+        port.rx_segments.add(all.segments);
+        if let [client] = self.present[..] {
+            self.clients[client].send(&mut burst, all.segments);
+            return;
+        }
+        if dispatch == Dispatch::Rss {
+            burst.prefetch_data();
+        }
         for mbuf in burst.drain() {
-            packets += 1;
-            wire_packets += segments(&mbuf);
             let Some(client) = self.client_of(&mbuf, dispatch) else {
                 port.no_client.add(1);
                 continue;
             };
             self.clients[client].stage(mbuf);
         }
-        port.rx.add(packets);
-        port.rx_segments.add(wire_packets);
         for client in &self.present {
             self.clients[*client].flush();
         }
@@ -534,22 +546,29 @@ impl<'c> Client<'c> {
         debug_assert!(refused.is_ok(), "`flush` empties the burst");
     }
 
-    /// Puts what is due into the ring in one operation, and drops what the ring has no room for.
+    /// Hands over what is due.
     fn flush(&mut self) {
-        if self.staged.is_empty() {
+        let empty = Burst::new(self.staged.lcore());
+        let mut staged = std::mem::replace(&mut self.staged, empty);
+        let segments = staged.totals().segments;
+        self.send(&mut staged, segments);
+    }
+
+    /// Puts a burst of so many segments into the ring in one operation, and drops what the ring has no room for.
+    fn send(&mut self, burst: &mut Burst<'c>, segments: u64) {
+        if burst.is_empty() {
             return;
         }
-        let before: u64 = self.staged.iter().map(|mbuf| segments(&mbuf)).sum();
-        let sent = self.ring.enqueue_burst(&mut self.staged).count;
-        let dropped = self.staged.len();
-        let lost: u64 = self.staged.iter().map(|mbuf| segments(&mbuf)).sum();
+        let sent = self.ring.enqueue_burst(burst).count;
+        let left = burst.totals();
         self.counters.rx.add(sent as u64);
         // The lengths lie in shared memory, where another process may change them.
-        self.counters.rx_segments.add(before.saturating_sub(lost));
-        if dropped > 0 {
-            self.counters.rx_drop.add(dropped as u64);
-            self.ring.count_drops(dropped);
-            self.staged.clear();
+        let segments = segments.saturating_sub(left.segments);
+        self.counters.rx_segments.add(segments);
+        if left.packets > 0 {
+            self.counters.rx_drop.add(left.packets);
+            self.ring.count_drops(burst.len());
+            burst.clear();
         }
     }
 }

@@ -29,7 +29,6 @@
 use eal::counters::Counter;
 use eal::sync::{AtomicU16, AtomicU32, Ordering};
 use eal::{Region, SLOTS_MAX, Zone, ZoneError, ZoneKind};
-use mbuf::{Mbuf, OffloadFlags};
 
 use super::args::Queues;
 
@@ -241,21 +240,6 @@ const CHECKED: &str = "`view` checked the length, and zones are 64-aligned";
 fn at(client: u32) -> usize {
     assert!(client < CLIENTS_MAX, "client {client} has no counters");
     client as usize
-}
-
-/// How many packets leave a wire for this mbuf: more than one if a host left the segmentation to
-/// the device.
-pub fn segments(mbuf: &Mbuf<'_>) -> u64 {
-    if !mbuf.flags().intersects(OffloadFlags::GSO) {
-        return 1;
-    }
-    let offload = mbuf.offload();
-    let payload = mbuf
-        .packet_len()
-        .saturating_sub(usize::from(offload.hdr_len));
-    payload
-        .div_ceil(usize::from(offload.gso_size).max(1))
-        .max(1) as u64
 }
 
 #[cfg(test)]
