@@ -78,7 +78,7 @@ pub(crate) enum Stream {
     Err,
 }
 
-/// A program that is there until this is dropped: its stdin ends then, it gets SIGINT, and ends.
+/// A program that is there until this is dropped: its stdin ends then, and with it the program.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -123,6 +123,12 @@ impl Running {
         }
     }
 
+    /// Ends a program by SIGINT that does not mind its stdin.
+    pub(crate) fn interrupt(self) {
+        // It may end by itself at this moment.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -155,10 +161,6 @@ fn listen(
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        if let Ok(None) = self.child.try_wait() {
-            // It may end by itself at this moment.
-            let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
-        }
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
             if start.elapsed() > END_MAX {

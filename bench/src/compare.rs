@@ -377,7 +377,7 @@ fn round_of(command: &mut Command) -> Result<Round> {
 /// A line that did not run to its end.
 fn broken(line: &Line, why: &anyhow::Error) -> LineResult {
     LineResult {
-        text: format!("ERROR {} {why:#}", line.name),
+        text: format!("ERROR {why:#}"),
         verdict: BROKEN.to_owned(),
         ..skipped(line, why)
     }

@@ -66,8 +66,8 @@ pub(crate) fn ours(scratch: &Path, pages: &Pages) -> Result<Round> {
     let items = sent() - before;
     let seconds = start.elapsed().as_secs_f64();
     let pages = observer.region().info().backing.to_string();
-    drop(client);
-    drop(server);
+    client.interrupt();
+    server.interrupt();
     Ok(Round {
         items,
         seconds,
@@ -98,7 +98,7 @@ pub(crate) fn theirs(peers: &Peers, pages: &Pages) -> Result<Round> {
     let times = [SETTLE, WINDOW].map(|time| time.as_millis().to_string());
     let mut totals = peers.command("totals", &group("secondary", "-l1"), &times);
     let out = child::output(&mut totals, SETTLE + WINDOW + Duration::from_secs(20));
-    drop(client);
-    drop(server);
+    client.interrupt();
+    server.interrupt();
     crate::round::parse(&out?).context("no totals")
 }

@@ -221,8 +221,12 @@ fn measure(bench: &Bench<'_>, side: Side, len: usize, rate: f64, time: Duration)
     let processes = world.start(bench, side)?;
     let all: Vec<&Running> = processes.iter().collect();
     let window = world.window(&all, len, rate, time)?;
-    // The client goes before its server.
-    processes.into_iter().for_each(drop);
+    for process in processes {
+        // The client goes before its server. A peer ends with its stdin.
+        if side == Side::Ours {
+            process.interrupt();
+        }
+    }
     Ok(window)
 }
 
@@ -269,7 +273,10 @@ impl Load {
             ours
         };
         let rate = LOAD * ours.min(peer);
-        ensure!(rate > 0.0, "nothing is forwarded without loss");
+        ensure!(
+            rate > 0.0,
+            "one side carries no load without loss; leave the machine alone meanwhile"
+        );
         let alone = World::new()?.window(&[], len, rate, WINDOW)?;
         Ok(Self {
             len,
