@@ -654,7 +654,15 @@ impl<'o> Storm<'o> {
     }
 
     fn judge_traffic(&mut self) {
-        let Tally { corrupt, notes, .. } = self.verdict.tally.clone();
+        let Tally {
+            corrupt,
+            broken,
+            notes,
+            ..
+        } = self.verdict.tally.clone();
+        if broken > 0 {
+            eprintln!("storm: {broken} TCP transfers broke off: {notes:?}");
+        }
         self.verdict.corrupt = corrupt;
         if corrupt > 0 {
             self.complain(format!("{corrupt} arrived damaged: {notes:?}"));
