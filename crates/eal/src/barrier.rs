@@ -58,6 +58,9 @@ impl Light {
 
 /// Registers this process, once; afterwards what came of it.
 ///
+/// Best before the process has a second thread: then it takes a microsecond, and later some ten milliseconds, more on a busy
+/// machine, since the kernel has to wait until every processor has noticed.
+///
 /// # Errors
 ///
 /// What the kernel says.

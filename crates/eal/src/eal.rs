@@ -61,6 +61,9 @@ impl Eal {
     /// primary has died too, and waits for one that is not there as long as `--wait` says. The
     /// region stays mapped until the process ends.
     ///
+    /// Call it before the first thread is started, or [`barrier::register`] at least: later that takes the kernel some ten
+    /// milliseconds.
+    ///
     /// # Errors
     ///
     /// Says what is missing or who is in the way, and what to do about it: [`Error::NoGroup`],

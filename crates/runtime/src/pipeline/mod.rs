@@ -95,6 +95,9 @@ fn run(
         );
         return ExitCode::SUCCESS;
     }
+    // Before the first other thread, the log's: the kernel does it at once for a process of one thread, and takes a grace period of
+    // its own for others, in which they cannot even be killed. What came of it `Eal::init` tells.
+    let _ = eal::barrier::register();
     let outcome = EalArgs::parse(args)
         .map_err(anyhow::Error::from)
         .and_then(|(args, rest)| {
