@@ -369,6 +369,7 @@ impl<'r> Producer<'r> {
             let tail = hint(array.tail);
             let position = later(self.position, tail, array.lag);
             let empty = array.lap(position) | EMPTY;
+            // No look is judged by, so there is no second: the swap itself is from the one word that may be filled.
             if swap(array.slot(position), empty, empty | FULL | u64::from(item)) {
                 self.gone_to(position.wrapping_add(1), tail);
                 return true;
@@ -467,8 +468,10 @@ impl<'r> Producer<'r> {
         if self.position.wrapping_sub(self.head_seen) >= capacity {
             self.head_seen = hint(self.array.head);
         }
-        // The hint of the consumers may lag behind what we know of: not more than fits is filled.
-        let filled = self.position.wrapping_sub(self.head_seen).min(capacity);
+        // Hints lag: that of the producers may stand before what consumers have taken, and then nothing is filled. And not more
+        // than fits.
+        let filled = self.position.wrapping_sub(self.head_seen).cast_signed();
+        let filled = filled.max(0).cast_unsigned().min(capacity);
         u32::try_from(capacity - filled).unwrap_or(0)
     }
 

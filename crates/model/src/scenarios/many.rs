@@ -4,6 +4,7 @@ use super::rings::{receive_and_free, receive_and_keep, send_three, send_two};
 use super::{MORTAL_R, R, make_mpmc, nothing, second_primary, secondary, victim};
 use crate::explore::Scenario;
 use crate::script::Script;
+use mbuf::{Lcore, MbufConsumer, MbufProducer};
 
 /// Packets that go round while another stands still: all laps that slots tell apart, less one, so that what it saw looks like the
 /// lap before.
@@ -78,6 +79,18 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             setup: |region| make_mpmc(region, 4, 2),
             mark: nothing,
             casts: vec![victim("A", 0, take_one), secondary("B", 1, pass_through), R],
+            preemptions: 1,
+            deaths: 1,
+        },
+        Scenario {
+            name: "many: a claim is closed while it is passed over",
+            setup: |region| make_mpmc(region, 4, 2),
+            mark: nothing,
+            casts: vec![
+                victim("A", 0, take_one),
+                secondary("B", 1, pass_through_after_one),
+                R,
+            ],
             preemptions: 1,
             deaths: 1,
         },
@@ -164,16 +177,40 @@ fn take_one(script: &Script) {
 /// Empties the ring and passes packets through it, wherever all others stand still. One of them may take one.
 fn pass_through(script: &Script) {
     let lcore = script.join();
-    let pool = script.pool();
     let mut sender = script.sender("ring", &lcore);
     let mut receiver = script.receiver("ring", &lcore);
     script.ready();
+    go_through(script, &lcore, &mut sender, &mut receiver);
+    script.rest();
+}
+
+/// The same where one packet waits already, for another to claim.
+fn pass_through_after_one(script: &Script) {
+    let lcore = script.join();
+    let pool = script.pool();
+    let mut sender = script.sender("ring", &lcore);
+    let mut receiver = script.receiver("ring", &lcore);
+    if let Some(one) = script.alloc(&lcore, pool) {
+        script.send(&mut sender, one);
+    }
+    script.ready();
+    go_through(script, &lcore, &mut sender, &mut receiver);
+    script.rest();
+}
+
+fn go_through(
+    script: &Script,
+    lcore: &Lcore,
+    sender: &mut MbufProducer<'_>,
+    receiver: &mut MbufConsumer<'_>,
+) {
+    let pool = script.pool();
     let mut missing = 0;
     for _ in 0..4 {
         // What others have sent comes first.
-        let burst = script.receive(&mut receiver, &lcore);
+        let burst = script.receive(receiver, lcore);
         script.free_burst(burst);
-        let Some(one) = script.alloc(&lcore, pool) else {
+        let Some(one) = script.alloc(lcore, pool) else {
             continue;
         };
         script.let_go(&one);
@@ -184,12 +221,11 @@ fn pass_through(script: &Script) {
             missing += 1;
             continue;
         }
-        let burst = script.receive(&mut receiver, &lcore);
+        let burst = script.receive(receiver, lcore);
         missing += usize::from(burst.is_empty());
         script.free_burst(burst);
     }
     assert!(missing <= 1, "{missing} of 4 packets did not go through");
-    script.rest();
 }
 
 /// Sends and receives by turns.

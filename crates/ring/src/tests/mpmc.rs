@@ -349,6 +349,21 @@ fn hints_that_lag_are_walked_up_and_never_followed_back() {
 }
 
 #[test]
+fn producer_that_knows_only_a_hint_that_lags_finds_room() {
+    let memory = Memory::new(128, 128, 0);
+    let (mut one, mut end) = (memory.filler(), memory.end(0));
+    assert_eq!(one.enqueue_burst(&[1; 5]), 5);
+    assert_eq!(end.dequeue_burst(&mut [0; 9]), 5);
+    // All is taken and said to be; what was filled is not.
+    assert_eq!(memory.head.load(Ordering::Relaxed), 5);
+    assert_eq!(memory.tail.load(Ordering::Relaxed), 0);
+    let mut other = memory.filler();
+    assert_eq!((other.look(), other.known_free()), (128, 128));
+    assert_eq!(other.enqueue_burst(&[2; 128]), 128);
+    assert_eq!((other.look(), other.enqueue(3)), (0, false));
+}
+
+#[test]
 fn laps_come_round() {
     let memory = Memory::new(128, 128, (1 << 22) * 128 - 256);
     let (mut filler, mut end) = (memory.filler(), memory.end(0));
