@@ -387,13 +387,12 @@ fn many_hints_are_no_further_than_the_slots() {
     let (array, faults) = array();
     let other = thread::spawn(move || {
         let mut end = mpmc::Producer::attach(array, faults);
-        assert!(end.enqueue(1) && end.enqueue(2));
+        usize::from(end.enqueue(1)) + usize::from(end.enqueue(2))
     });
     let more = mpmc::Producer::attach(array, faults).enqueue(3);
-    other.join().ok();
-    let mut seen = drained(array, faults);
-    seen.sort_unstable();
-    assert!(seen.len() == 2, "{seen:?} {more}");
+    // Three want to get into two slots.
+    let entered = other.join().unwrap() + usize::from(more);
+    assert_eq!((entered, drained(array, faults).len()), (2, 2));
     assert_eq!(faults.get(), 0);
 }
 
@@ -433,7 +432,7 @@ fn many_claims_are_closed_while_they_are_passed_over() {
 }
 
 /// Preemptions of a model of more than two threads.
-const PREEMPTIONS: usize = 3;
+const PREEMPTIONS: usize = 2;
 
 fn explore(model: fn()) {
     let mut builder = loom::model::Builder::new();
@@ -519,15 +518,15 @@ fn loom_catches_every_weakened_ordering() {
         weaken(Some(site));
         let fails =
             |(_, model): &&Model| catch_unwind(AssertUnwindSafe(|| explore(*model))).is_err();
-        let caught: Vec<&str> = MODELS.iter().filter(fails).map(|(name, _)| *name).collect();
+        let caught = MODELS.iter().find(fails).map(|(name, _)| *name);
         weaken(None);
         println!(
             "{}({:?}) relaxed: {}",
             site.ordering,
             site.pair,
-            caught.join(", ")
+            caught.unwrap_or("nothing fails")
         );
-        if caught.is_empty() {
+        if caught.is_none() {
             uncaught.push(site);
         }
     }
