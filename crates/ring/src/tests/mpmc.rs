@@ -82,6 +82,10 @@ fn consumers_share_what_several_producers_send() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "takes minutes there, and moves nothing that other tests do not"
+)]
 fn every_kind_holds_exactly_as_many_as_asked_for() {
     for flags in (0..4).map(|bits| Flags::from_bits(bits).unwrap() | Flags::EXACT_SZ) {
         for size in [1, 2, 3, 5, 31, 33, 100, 127, 129, 1000] {
