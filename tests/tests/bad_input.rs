@@ -535,7 +535,8 @@ fn truncated_and_foreign_region_files_are_refused() {
         for what in ["cut to nothing", "cut to a page", "foreign"] {
             for which in [0, 1] {
                 let setup = Setup {
-                    eal: vec!["--log-level=error".into()],
+                    // A hugetlbfs has no `write`.
+                    eal: vec!["--log-level=error".into(), "--no-huge".into()],
                     ..Setup::lesson(1)
                 };
                 let mut group = Group::start_server(&world, setup);
@@ -563,7 +564,8 @@ fn scribbled_data_crashes_no_tool_and_no_client() {
     lab::isolated!({
         let world = World::new();
         let setup = Setup {
-            eal: vec!["--log-level=error".into()],
+            // A hugetlbfs has no `write`.
+            eal: vec!["--log-level=error".into(), "--no-huge".into()],
             ..Setup::lesson(2)
         };
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;

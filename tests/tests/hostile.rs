@@ -46,6 +46,12 @@ const TARGETS: [Target; 5] = [
     Target::Others,
 ];
 
+/// With a data file that can be written to: a hugetlbfs has no `write`.
+fn writable(mut setup: Setup) -> Setup {
+    setup.eal.push("--no-huge".into());
+    setup
+}
+
 /// One that scribbles.
 struct Scribbler {
     file: File,
@@ -177,7 +183,7 @@ impl Harm {
 fn scribble_over(harm: &mut Harm, world: &World, queues: &str, target: Target, seed: u64) {
     let what =
         |who: &str| format!("{who}, --queues {queues}, {target:?} scribbled upon, seed {seed}");
-    let mut group = Group::start(world, Setup::with(2, &["--queues", queues]));
+    let mut group = Group::start(world, writable(Setup::with(2, &["--queues", queues])));
     world.ping_both_ways();
     let mut scribbler = Scribbler::new(&group, target, seed);
     let enough = AtomicBool::new(false);
@@ -251,7 +257,7 @@ fn scribble_over(harm: &mut Harm, world: &World, queues: &str, target: Target, s
 /// A primary that comes to what a scribbler left: takes it over, or says why not.
 fn take_over(harm: &mut Harm, world: &World, target: Target, seed: u64) {
     let what = format!("the next primary, {target:?} scribbled upon, seed {seed}");
-    let mut group = Group::start(world, Setup::lesson(2));
+    let mut group = Group::start(world, writable(Setup::lesson(2)));
     world.ping_both_ways();
     let mut scribbler = Scribbler::new(&group, target, seed);
     group.take_server().kill();
