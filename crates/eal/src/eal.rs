@@ -83,7 +83,7 @@ impl Eal {
                 "the kernel registers no memory barriers for this process ({error}); sending to other processes costs a little more"
             );
         }
-        let (region, joined) = join(&args)?;
+        let (region, joined) = join(&args, lcores.map().cpus(main))?;
         let region: &'static Region = Box::leak(Box::new(region));
         let bell = Arc::new(Bell::default());
         let started = connect(&args.prefix, (region, joined), &bell);
@@ -149,6 +149,12 @@ impl Eal {
     /// All other lcores, ascending.
     pub fn worker_lcores(&self) -> Vec<LcoreId> {
         self.lcores.workers()
+    }
+
+    /// The NUMA node of an lcore, DPDK's `rte_lcore_to_socket_id`; `None` if this process has no such lcore, or the kernel does
+    /// not tell. It is what [`Region::reserve`] and those who build on it take.
+    pub fn node(&self, lcore: LcoreId) -> Option<u32> {
+        self.lcores.node(lcore)
     }
 
     /// Takes a slot for a data-path thread; `name` is what `forebay list` shows.
@@ -277,8 +283,8 @@ fn connect(
     Ok((control, Some(thread)))
 }
 
-/// Gets the region in the role that the arguments ask for.
-fn join(args: &EalArgs) -> Result<(Region, Joined), Error> {
+/// Gets the region in the role that the arguments ask for; `cpus` are the main lcore's.
+fn join(args: &EalArgs, cpus: Option<&[u32]>) -> Result<(Region, Joined), Error> {
     let data_len = usize::try_from(args.memory_bytes()).unwrap_or(usize::MAX);
     if args.in_memory {
         return Ok((Region::anonymous(data_len)?, Joined::Created));
@@ -290,6 +296,8 @@ fn join(args: &EalArgs) -> Result<(Region, Joined), Error> {
         group: args.group.clone(),
         proc_type: args.proc_type,
         data_len,
+        socket_mem: args.socket_mem_bytes(),
+        near_cpu: cpus.and_then(|cpus| cpus.first().copied()),
         huge: args.huge,
         huge_dir: args.huge_dir.clone(),
         program: args.program_name().to_owned(),

@@ -39,7 +39,8 @@ pub enum Error {
     },
     /// Too little room in the region.
     #[error(
-        "the {kind} {name:?} needs {asked} bytes and {free} of the region's {total} are free; start the primary with more memory: -m {suggested_mb}"
+        "the {kind} {name:?} needs {asked} bytes and {free} of {} are free; start the primary with more memory: {more}",
+        of_memory(*node, *total)
     )]
     Full {
         /// What was to be made.
@@ -48,12 +49,35 @@ pub enum Error {
         name: String,
         /// Its bytes.
         asked: u64,
-        /// Bytes left.
+        /// Bytes left in one piece.
         free: u64,
-        /// Bytes of the data part.
+        /// Bytes of the data part, or of its section for that node.
         total: u64,
-        /// Megabytes that would do for this one.
-        suggested_mb: u64,
+        /// The NUMA node with the most room of those allowed, if the region lies on several.
+        node: Option<u32>,
+        /// The argument that would do for this one: `-m 128`.
+        more: String,
+    },
+    /// The region has no memory on a NUMA node.
+    #[error(
+        "the group has no memory on NUMA node {node}; it has {}: start the primary with --socket-mem, a size for each node, or name another node",
+        list(nodes)
+    )]
+    NoSection {
+        /// The node asked for.
+        node: u32,
+        /// Those that it has memory on.
+        nodes: Vec<u32>,
+    },
+    /// More NUMA nodes than a region has sections.
+    #[error(
+        "--socket-mem names {count} NUMA nodes; a region lies on {max} at most: give the others 0"
+    )]
+    TooManyNodes {
+        /// How many were named.
+        count: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// More zones than the table has records.
     #[error("the {kind} {name:?} would be zone {}; a group has at most {max}: use fewer rings or pools", max + 1)]
@@ -76,7 +100,10 @@ pub enum Error {
         align: usize,
     },
     /// A NUMA node that the machine does not have.
-    #[error("there is no NUMA node {node}; this machine has {}", list(nodes))]
+    #[error(
+        "there is no NUMA node {node}; this machine has {}: name one of those",
+        list(nodes)
+    )]
     NoNode {
         /// The node asked for.
         node: u32,
@@ -225,6 +252,47 @@ pub enum Error {
         free: usize,
         /// Their size.
         page_kb: usize,
+    },
+    /// Too few hugepages on a NUMA node.
+    #[error(
+        "{needed} hugepages of {page_kb} kB are needed on NUMA node {node} and {free} are free there; \
+         reserve them with `echo {reserve} > {file}`, or pass --no-huge"
+    )]
+    NoNodeHugepages {
+        /// The node.
+        node: u32,
+        /// How many are needed.
+        needed: usize,
+        /// How many are free.
+        free: usize,
+        /// Their size.
+        page_kb: usize,
+        /// Where the kernel is told how many there are to be.
+        file: String,
+        /// How many there would have to be.
+        reserve: usize,
+    },
+    /// Too little memory on a NUMA node.
+    #[error(
+        "NUMA node {node} has about {} MB of memory left and {} MB are to lie there; give --socket-mem less for it, or end what uses it (`numactl --hardware` shows how much)", free >> 20, wanted >> 20
+    )]
+    NodeMemory {
+        /// The node.
+        node: u32,
+        /// Bytes that are to lie there.
+        wanted: u64,
+        /// Bytes that it can give.
+        free: u64,
+    },
+    /// The kernel does not let this process choose a NUMA node.
+    #[error(
+        "cannot put memory on NUMA node {node}: {source}; allow this process that node (cpuset, seccomp), or give -m instead of --socket-mem"
+    )]
+    NodeRefused {
+        /// The node.
+        node: u32,
+        /// The kernel's answer.
+        source: io::Error,
     },
     /// No place to take hugepages from.
     #[error(
@@ -531,6 +599,14 @@ fn room(path: &Path, free: u64) -> String {
         0 => enlarge,
         fits => format!("-m {fits} would fit, or {enlarge}"),
     }
+}
+
+/// Memory of which there is too little.
+fn of_memory(node: Option<u32>, total: u64) -> String {
+    node.map_or_else(
+        || format!("the region's {total}"),
+        |node| format!("the {total} on NUMA node {node}"),
+    )
 }
 
 /// `0, 1 and 2`

@@ -10,6 +10,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::core::{LcoreId, LcoreMap, pin_thread};
 use crate::error::Error;
+use crate::numa;
 
 /// The lcores of this process, placed on cpus, and which of them are running.
 #[derive(Debug)]
@@ -58,6 +59,11 @@ impl Lcores {
     /// All lcores and their cpus.
     pub(crate) fn map(&self) -> &LcoreMap {
         &self.map
+    }
+
+    /// The NUMA node of an lcore.
+    pub(crate) fn node(&self, lcore: LcoreId) -> Option<u32> {
+        numa::node_of_cpu(*self.map.cpus(lcore)?.first()?)
     }
 
     /// The main thread's lcore.

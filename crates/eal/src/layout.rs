@@ -13,6 +13,7 @@ use crate::ports::{PORTS_MAX, PortRecord, QUEUES_MAX, RETA_LEN};
 use crate::process::{BufferCounters, RunCounters, SLOTS_MAX, SlotRecord};
 use crate::queue::{QueueCounters, QueueRecord};
 use crate::region::header::{Control, Header};
+use crate::region::section::{SECTIONS_MAX, SectionRecord};
 use crate::region::table::{ZONES_MAX, ZoneRecord};
 use crate::sync::CACHE_LINE;
 use crate::zone::ZONE_NAME_MAX;
@@ -40,7 +41,14 @@ pub const HASH: u64 = Hash::new()
         adoptions,
         primary_name,
         prefix,
+        sections,
         spare,
+    }))
+    .number(crate::layout_hash!(SectionRecord {
+        offset,
+        len,
+        node,
+        spare
     }))
     .number(crate::layout_hash!(ZoneRecord {
         state,
@@ -130,6 +138,7 @@ pub const HASH: u64 = Hash::new()
         spare
     }))
     .size(SLOTS_MAX)
+    .size(SECTIONS_MAX)
     .size(ZONES_MAX)
     .size(ZONE_NAME_MAX)
     .size(PORTS_MAX)
@@ -243,7 +252,7 @@ mod tests {
     /// A new number here means that processes of this build and of an earlier one refuse each other: say so in the changelog.
     #[test]
     fn layout_is_the_one_that_was_released() {
-        assert_eq!((VERSION, HASH), (1, 0x3121_3912_bcac_37e8));
+        assert_eq!((VERSION, HASH), (1, 0x8bdb_ec3e_aae1_6bdf));
     }
 
     #[test]

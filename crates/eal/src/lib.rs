@@ -17,6 +17,7 @@
 //! | [`ports`], [`queue`] | what the group knows of a port and of a queue |
 //! | [`layout`] | version and hash of all that |
 //! | [`directory`] | where the processes of a group find each other |
+//! | [`numa`] | the NUMA nodes of this machine |
 //! | [`hugepage`] | which pages the region gets |
 //! | [`doorbell`] | what wakes the thread of a slot |
 //! | [`region`] | the region itself: create, attach, reserve, look up |
@@ -45,6 +46,7 @@ mod keeper;
 pub mod launch;
 pub mod layout;
 mod lock;
+pub mod numa;
 pub mod ports;
 pub mod process;
 pub mod queue;
@@ -73,7 +75,7 @@ pub use holder::{Holder, HolderKind};
 pub use hugepage::Backing;
 pub use launch::LcoreHandle;
 pub use process::{Owner, ProcType, SLOTS_MAX, Slot, SlotId, SlotRecord, SlotSet, SlotState};
-pub use region::{DeadSlots, Joined, Observer, Region, RegionConfig, RegionInfo};
+pub use region::{DeadSlots, Joined, Observer, Region, RegionConfig, RegionInfo, Section};
 #[doc(hidden)]
 pub use sys::child;
 pub use zone::{Shared, Zone, ZoneError, ZoneKind, ZoneName};

@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod memory;
+pub(crate) mod numa;
 pub(crate) mod user;
 
 /// Seconds since 1970, to be shown.

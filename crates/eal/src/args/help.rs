@@ -22,8 +22,9 @@ Group
       --in-memory          share nothing and leave no file: a group of one
 
 Memory
-  -m, --memory-size SIZE   size of the region: megabytes, or 64M, 1G (default: 64M)
-      --socket-mem LIST    the same by NUMA node: 64,64
+  -m, --memory-size SIZE   size of the region: megabytes, or 64M, 1G (default: 64M);
+                           on the NUMA node of the main lcore if there is room
+      --socket-mem LIST    the same by NUMA node, and nowhere else: 64,32
       --huge-dir DIR       take hugepages from this hugetlbfs, or fail
       --no-huge            take plain pages
 

@@ -173,6 +173,12 @@ impl EalArgs {
         mb.saturating_mul(1 << 20)
     }
 
+    /// What `--socket-mem` gives each NUMA node, in bytes; nothing without it.
+    pub fn socket_mem_bytes(&self) -> Vec<usize> {
+        let bytes = |mb: &u64| usize::try_from(mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+        self.socket_mem_mb.iter().map(bytes).collect()
+    }
+
     /// The command line that gives these arguments, without those that have no effect.
     pub fn to_args(&self) -> Vec<String> {
         let mut args = vec![self.program.clone()];

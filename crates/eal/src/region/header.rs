@@ -20,6 +20,7 @@ use crate::error::Layout;
 use crate::hugepage::Backing;
 use crate::layout;
 use crate::ports::{PORTS_MAX, PortRecord, RETA_LEN};
+use crate::region::section::{SECTIONS_MAX, SectionRecord, Sections};
 use crate::region::table::{ZONES_MAX, ZoneRecord};
 use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::text::Text;
@@ -69,7 +70,9 @@ pub(crate) struct Header {
     pub(crate) primary_name: Text<4>,
     /// The group.
     pub(crate) prefix: Text<8>,
-    pub(crate) spare: [AtomicU64; 490],
+    /// Which part of the data part lies on which NUMA node.
+    pub(crate) sections: [SectionRecord; SECTIONS_MAX],
+    pub(crate) spare: [AtomicU64; 466],
 }
 
 /// Version and hash of this build.
@@ -86,6 +89,7 @@ pub(crate) struct Facts {
     pub(crate) page_size: u64,
     pub(crate) created: u64,
     pub(crate) backing: Backing,
+    pub(crate) sections: Sections,
 }
 
 impl Header {
@@ -104,6 +108,7 @@ impl Header {
             word.store(value, Ordering::Relaxed);
         }
         self.backing.store(facts.backing as u32, Ordering::Relaxed);
+        facts.sections.write(&self.sections);
         self.prefix.set(prefix);
         self.introduce(program);
         // Release: who sees the magic sees the rest. Pairs with the Acquire in `facts`.
@@ -129,13 +134,16 @@ impl Header {
         if read(&self.control_len) != size_of::<Control>() as u64 {
             return Err("its header gives another length than the file has");
         }
+        let damaged = "its header was damaged";
         let backing = Backing::from_number(self.backing.load(Ordering::Relaxed));
+        let (data_len, page_size) = (read(&self.data_len), read(&self.page_size));
         Ok(Facts {
             nonce: read(&self.nonce),
-            data_len: read(&self.data_len),
-            page_size: read(&self.page_size),
+            data_len,
+            page_size,
             created: read(&self.created),
-            backing: backing.ok_or("its header was damaged")?,
+            backing: backing.ok_or(damaged)?,
+            sections: Sections::read(&self.sections, data_len, page_size).ok_or(damaged)?,
         })
     }
 }
@@ -143,7 +151,7 @@ impl Header {
 #[cfg(not(any(loom, forebay_model)))]
 const _: () = assert!(size_of::<Header>() == 4096 && size_of::<Control>() == 163_840);
 
-// SAFETY: `repr(C)`, and all its fields are atomics or `Text`.
+// SAFETY: `repr(C)`, and all its fields are atomics, `Text`, or `SectionRecord`, which is `Shared`.
 unsafe impl Shared for Header {}
 // SAFETY: `repr(C)`, and all its fields are `Shared`: the compiler checks that for arrays of them, and `Header` is above.
 unsafe impl Shared for Control {}

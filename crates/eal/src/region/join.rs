@@ -46,6 +46,10 @@ pub struct RegionConfig {
     pub proc_type: ProcType,
     /// Bytes of the data part, if this process creates it (`-m`).
     pub data_len: usize,
+    /// Bytes on each NUMA node instead (`--socket-mem`); none, and `data_len` counts.
+    pub socket_mem: Vec<usize>,
+    /// A cpu, that of the main lcore: `data_len` bytes, and zones for any node, lie on its NUMA node if there is room.
+    pub near_cpu: Option<u32>,
     /// What pages it gets.
     pub huge: HugeChoice,
     /// The hugetlbfs to take hugepages from (`--huge-dir`).
@@ -65,6 +69,8 @@ impl RegionConfig {
             group: None,
             proc_type: ProcType::Primary,
             data_len,
+            socket_mem: Vec::new(),
+            near_cpu: None,
             huge: HugeChoice::Auto,
             huge_dir: None,
             program: String::new(),
@@ -91,12 +97,14 @@ impl Region {
     ///
     /// Says who is in the way, or what is missing, and what to do about it.
     pub fn join(config: &RegionConfig) -> Result<(Self, Joined), Error> {
-        match config.proc_type {
-            ProcType::Primary => Self::create(config),
-            ProcType::Secondary => Self::wait_for(config).map(|region| (region, Joined::Attached)),
-            ProcType::Auto => Self::create_or_attach(config),
-            role @ ProcType::Invalid => Err(Error::Role { role }),
-        }
+        let (mut region, joined) = match config.proc_type {
+            ProcType::Primary => Self::create(config)?,
+            ProcType::Secondary => (Self::wait_for(config)?, Joined::Attached),
+            ProcType::Auto => Self::create_or_attach(config)?,
+            role @ ProcType::Invalid => return Err(Error::Role { role }),
+        };
+        region.near_cpu = config.near_cpu;
+        Ok((region, joined))
     }
 
     /// Gets the region of a group as its primary.

@@ -5,6 +5,8 @@
 //! data    | process table | zone | zone | ... free |                             everybody writes
 //! ```
 //!
+//! On machines with several NUMA nodes the data part may have a section for each (see `section`).
+//!
 //! It lies at another address in each process, so what crosses processes are offsets and indices.
 //!
 //! | part    | written by                                | read by   |
@@ -32,23 +34,27 @@ mod mapping;
 #[cfg(forebay_model)]
 mod model;
 mod observer;
+pub(crate) mod section;
 pub(crate) mod table;
 
 use header::{Control, Facts};
 use mapping::Mapping;
-use table::{Entry, NoPlace};
+use section::Sections;
+use table::{Bounds, Entry, NoPlace};
 
 pub use dead::DeadSlots;
 pub use join::{Joined, RegionConfig};
 pub use observer::Observer;
+pub use section::{SECTIONS_MAX, Section};
 pub use table::ZONES_MAX;
 
 use crate::directory::{Directory, Record};
 use crate::doorbell::Doorbells;
 use crate::error::Error;
-use crate::hugepage::{self, Backing};
+use crate::hugepage::Backing;
 use crate::layout::PAGE;
 use crate::lock::{Lock, Places};
+use crate::numa;
 use crate::ports::PortRecord;
 use crate::process::{Owner, ProcType, SLOTS_MAX, SlotId, SlotRecord, SlotSet, SlotState};
 use crate::sync::{AtomicU16, AtomicU64, Ordering};
@@ -77,6 +83,8 @@ pub struct Region {
     left: AtomicBool,
     /// Those that this process rings.
     doorbells: Doorbells,
+    /// A cpu on whose node zones lie rather than elsewhere.
+    near_cpu: Option<u32>,
     /// None: private memory.
     files: Option<Files>,
 }
@@ -150,6 +158,7 @@ impl Region {
             page_size: PAGE as u64,
             created: 0,
             backing: Backing::Private,
+            sections: Sections::one(0, data.len() as u64),
         };
         let region = Self::new(control, data, facts, Access::Primary, None)?;
         region
@@ -181,6 +190,7 @@ impl Region {
             reserving: Mutex::new(()),
             left: AtomicBool::new(false),
             doorbells: Doorbells::new(),
+            near_cpu: None,
             files,
         })
     }
@@ -218,12 +228,15 @@ impl Region {
         &control[0]
     }
 
-    /// Reserves a zone of `len` zero bytes, aligned to `align` (at least a cache line, at most a page), on a NUMA node if one is
-    /// named. The kernel is asked for that node, and [`Zone::node`] says what it gave.
+    /// Reserves a zone of `len` zero bytes, aligned to `align` (at least a cache line, at most a page).
+    ///
+    /// With a NUMA node it lies in that node's [section](Section), or is refused. Without one, which is DPDK's `SOCKET_ID_ANY`,
+    /// it lies on the node of the main lcore if there is room, else on another.
     ///
     /// # Errors
     ///
-    /// [`Error::NotPrimary`], a name that is taken or may not be one, no room ([`Error::Full`] says what would do), no such node.
+    /// [`Error::NotPrimary`], a name that is taken or may not be one, no room ([`Error::Full`] says what would do), no such node
+    /// ([`Error::NoNode`]), no memory of the group there ([`Error::NoSection`]).
     pub fn reserve(
         &self,
         kind: ZoneKind,
@@ -243,81 +256,107 @@ impl Region {
             });
         }
         let name = ZoneName::new(name)?;
-        let mut alignment = table::alignment(align)
+        let alignment = table::alignment(align)
             .filter(|_| len > 0)
             .ok_or(Error::ZoneShape { len, align })?;
-        if let Some(node) = node {
-            let nodes = hugepage::nodes();
-            if !nodes.contains(&node) {
-                return Err(Error::NoNode { node, nodes });
-            }
-            if nodes.len() > 1 {
-                alignment = alignment.max(PAGE as u64);
-            }
-        }
-        let (records, first) = (&self.control().zones, ZONES_START as u64);
-        let place = table::place(
-            records,
-            (kind, name),
-            (len as u64, alignment),
-            (first, self.facts.data_len),
-        )
-        .map_err(|why| self.no_place(why, (kind, name), len))?;
-        let entry = Entry {
-            kind,
-            name,
-            offset: place.offset,
-            len: len as u64,
-            node: self.settle(place.offset, len, node),
-        };
-        let zone = Zone::in_data(self.data.window(), entry)
-            .expect("the place found lies in the data part");
-        place.announce(&entry);
-        Ok(zone)
-    }
-
-    fn no_place(&self, why: NoPlace, (kind, name): (ZoneKind, ZoneName), len: usize) -> Error {
-        const MEGABYTE: u64 = 1 << 20;
-        let (asked, total, name) = (len as u64, self.facts.data_len, name.to_string());
-        match why {
-            NoPlace::Taken => Error::NameTaken { kind, name },
-            NoPlace::NoRecord => Error::NoRecord {
-                kind,
-                name,
-                max: ZONES_MAX,
-            },
-            NoPlace::Full { free } => {
-                let suggested_mb = total
-                    .saturating_add(asked.saturating_sub(free))
-                    .div_ceil(MEGABYTE);
-                Error::Full {
-                    kind,
-                    name,
-                    asked,
-                    free,
-                    total,
-                    suggested_mb,
+        let shape = (len as u64, alignment);
+        let mut most_free = None;
+        for section in self.sections_for(node)? {
+            let bounds = self.bounds(&section);
+            match table::place(&self.control().zones, (kind, name), shape, &bounds) {
+                Ok(place) => {
+                    let entry = Entry {
+                        kind,
+                        name,
+                        offset: place.offset,
+                        len: len as u64,
+                        node: section.node,
+                    };
+                    let zone = Zone::in_data(self.data.window(), entry)
+                        .expect("the place found lies in the data part");
+                    place.announce(&entry);
+                    return Ok(zone);
+                }
+                Err(NoPlace::Full { free }) => {
+                    if most_free.is_none_or(|(most, _)| free > most) {
+                        most_free = Some((free, section));
+                    }
+                }
+                Err(NoPlace::Taken) => {
+                    let name = name.to_string();
+                    return Err(Error::NameTaken { kind, name });
+                }
+                Err(NoPlace::NoRecord) => {
+                    let (name, max) = (name.to_string(), ZONES_MAX);
+                    return Err(Error::NoRecord { kind, name, max });
                 }
             }
         }
+        let (free, section) = most_free.expect("a region has a section");
+        let missing = shape.0.saturating_sub(free);
+        // Of several, the one with the most room is told.
+        let several = self.sections().len() > 1;
+        Err(Error::Full {
+            kind,
+            name: name.to_string(),
+            asked: shape.0,
+            free,
+            total: section.len,
+            node: several.then_some(section.node),
+            more: self.facts.sections.argument_for_more(&section, missing),
+        })
     }
 
-    /// Asks for a node and says which one it became. What the kernel does not tell is node 0.
-    fn settle(&self, offset: u64, len: usize, node: Option<u32>) -> u32 {
-        let (Some(map), Ok(offset)) = (self.data.map(), usize::try_from(offset)) else {
-            return 0;
+    /// The sections that a zone may lie in, best first.
+    fn sections_for(&self, node: Option<u32>) -> Result<Vec<Section>, Error> {
+        let sections = &self.facts.sections;
+        let Some(node) = node else {
+            // With one section there is nothing to choose.
+            let near = self.near_cpu.filter(|_| self.sections().len() > 1);
+            let near = near.and_then(numa::node_of_cpu);
+            return Ok(sections.starting_with(near).copied().collect());
         };
-        // Pages of private memory are not there yet, and are not made for a question.
+        let of_node = sections
+            .as_slice()
+            .iter()
+            .find(|section| section.node == node);
+        if let Some(section) = of_node {
+            return Ok(vec![*section]);
+        }
+        let nodes = numa::nodes();
+        if !nodes.contains(&node) {
+            return Err(Error::NoNode { node, nodes });
+        }
+        // Private memory lies where the kernel likes.
         if self.facts.backing == Backing::Private {
-            return node.unwrap_or(0);
+            let like = |section: &Section| Section { node, ..*section };
+            return Ok(self.sections().iter().map(like).collect());
         }
-        let page = usize::try_from(self.facts.page_size).unwrap_or(PAGE);
-        if let Some(node) = node
-            && let Err(error) = map.prefer_node(offset, len, page, node)
-        {
-            tracing::info!("cannot ask for NUMA node {node}: {error}");
+        let nodes = self.sections().iter().map(|section| section.node);
+        Err(Error::NoSection {
+            node,
+            nodes: nodes.collect(),
+        })
+    }
+
+    /// The parts of the data part, one a NUMA node.
+    pub fn sections(&self) -> &[Section] {
+        self.facts.sections.as_slice()
+    }
+
+    /// Bytes of a section that no zone has.
+    pub fn free_in(&self, section: &Section) -> u64 {
+        table::free(&self.control().zones, &self.bounds(section))
+    }
+
+    fn bounds(&self, section: &Section) -> Bounds {
+        let zones_start = ZONES_START as u64;
+        Bounds {
+            data_len: self.facts.data_len,
+            zones_start,
+            first: section.offset.max(zones_start),
+            end: section.end(),
         }
-        map.node_at(offset).unwrap_or(0)
     }
 
     /// Finds a zone.
@@ -353,11 +392,8 @@ impl Region {
 
     /// Bytes that no zone has.
     pub fn free(&self) -> u64 {
-        table::free(
-            &self.control().zones,
-            ZONES_START as u64,
-            self.facts.data_len,
-        )
+        let free = self.sections().iter().map(|section| self.free_in(section));
+        free.sum()
     }
 
     /// The process table: [`SLOTS_MAX`] records.

@@ -1,10 +1,11 @@
 //! The zone table: names, and where in the data part their bytes lie.
 //!
-//! A zone takes the bytes behind the last one and keeps them as long as the region lives, so nothing moves and nothing is freed.
+//! A zone takes the bytes behind the last one of its [section](super::section) and keeps them as long as the region lives, so
+//! nothing moves and nothing is freed. Where the last one ends is in no word of its own: it is read off the records each time.
 //!
 //! ```text
-//! record | state kind name offset len node |      free records: state is not READY
-//! data   | process table | zone | zone | ... free to the end |
+//! record  | state kind name offset len node |      free records: state is not READY
+//! section | process table (of the first) | zone | zone | ... free to the section's end |
 //! ```
 //!
 //! | part     | written by                                    | read by                                        |
@@ -120,37 +121,76 @@ pub(crate) enum NoPlace {
     NoRecord,
 }
 
-/// Finds the place of a new zone. For the primary, one thread at a time.
+/// Finds the place of a new zone in the bytes `[first, end)` of a section. For the primary, one thread at a time.
 pub(crate) fn place<'r>(
     records: &'r [ZoneRecord],
     (kind, name): (ZoneKind, ZoneName),
     (len, align): (u64, u64),
-    (first, data_len): (u64, u64),
+    bounds: &Bounds,
 ) -> Result<Place<'r>, NoPlace> {
-    let mut end = first;
     let mut free_record = None;
     for record in records {
-        match record.read(first, data_len) {
+        match bounds.read(record) {
             Some(entry) if entry.kind == kind && entry.name == name => return Err(NoPlace::Taken),
-            Some(entry) => end = end.max(entry.end()),
-            // Announced and damaged: it may be in somebody's use, so nothing of it is handed out again.
-            None if record.is_ready() => {
-                let damaged = record
-                    .offset
-                    .load(Ordering::Relaxed)
-                    .saturating_add(record.len.load(Ordering::Relaxed));
-                end = end.max(damaged.min(data_len));
-            }
-            None => free_record = free_record.or(Some(record)),
+            None if !record.is_ready() => free_record = free_record.or(Some(record)),
+            _ => {}
         }
     }
     let record = free_record.ok_or(NoPlace::NoRecord)?;
-    let offset = end.checked_next_multiple_of(align).unwrap_or(u64::MAX);
-    let free = data_len.saturating_sub(offset);
+    let offset = used_to(records, bounds).checked_next_multiple_of(align);
+    let offset = offset.unwrap_or(u64::MAX);
+    let free = bounds.end.saturating_sub(offset);
     if free < len {
         return Err(NoPlace::Full { free });
     }
     Ok(Place { record, offset })
+}
+
+/// Where zones may lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Bytes of the data part.
+    pub(crate) data_len: u64,
+    /// First byte of the data part that a zone may have.
+    pub(crate) zones_start: u64,
+    /// First byte of the section that a zone may have.
+    pub(crate) first: u64,
+    /// First byte behind the section.
+    pub(crate) end: u64,
+}
+
+impl Bounds {
+    fn read(&self, record: &ZoneRecord) -> Option<Entry> {
+        record.read(self.zones_start, self.data_len)
+    }
+}
+
+/// First byte of a section behind all its zones.
+fn used_to(records: &[ZoneRecord], bounds: &Bounds) -> u64 {
+    let Bounds {
+        data_len,
+        first,
+        end,
+        ..
+    } = *bounds;
+    let range = |record: &ZoneRecord| -> Option<(u64, u64)> {
+        if let Some(entry) = bounds.read(record) {
+            return Some((entry.offset, entry.end()));
+        }
+        // Announced and damaged: it may be in somebody's use, so nothing of it is handed out again, in whatever section.
+        let (offset, len) = (
+            record.offset.load(Ordering::Relaxed),
+            record.len.load(Ordering::Relaxed),
+        );
+        let start = if offset < data_len { offset } else { 0 };
+        record
+            .is_ready()
+            .then_some((start, offset.saturating_add(len)))
+    };
+    let in_section = |(start, zone_end): &(u64, u64)| *start < end && *zone_end > first;
+    let used = records.iter().filter_map(range).filter(in_section);
+    used.map(|(_, zone_end)| zone_end.min(end))
+        .fold(first, u64::max)
 }
 
 impl Place<'_> {
@@ -160,14 +200,9 @@ impl Place<'_> {
     }
 }
 
-/// Bytes of the data part that no zone has.
-pub(crate) fn free(records: &[ZoneRecord], first: u64, data_len: u64) -> u64 {
-    let end = records
-        .iter()
-        .filter_map(|record| record.read(first, data_len))
-        .map(|entry| entry.end())
-        .max();
-    data_len.saturating_sub(end.unwrap_or(first))
+/// Bytes of a section behind all its zones.
+pub(crate) fn free(records: &[ZoneRecord], bounds: &Bounds) -> u64 {
+    bounds.end.saturating_sub(used_to(records, bounds))
 }
 
 /// The alignment of a zone: at least a cache line, at most a page.

@@ -85,13 +85,7 @@ fn zones_do_not_overlap_and_a_full_region_says_what_would_do() {
         .reserve(ZoneKind::Pool, "large", 3 << 20, 0, None)
         .unwrap_err();
     assert!(
-        matches!(
-            full,
-            Error::Full {
-                suggested_mb: 4,
-                ..
-            }
-        ),
+        matches!(&full, Error::Full { more, .. } if more == "-m 4"),
         "{full}"
     );
     assert_eq!(region.free(), free);
@@ -223,6 +217,97 @@ fn zone_that_was_not_announced_is_not_seen_and_its_place_is_taken_by_the_next() 
     assert_eq!(next.offset(), cut_short.offset());
     assert_ne!(next.offset(), first.offset());
     assert_eq!(region.zones().count(), 2);
+}
+
+/// A region as on a machine with nodes 0 and 1.
+fn on_two_nodes(lens: [u64; 2]) -> Region {
+    let mut region = Region::anonymous(usize::try_from(lens[0] + lens[1]).unwrap()).unwrap();
+    let sections = [(0, lens[0]), (1, lens[1])];
+    region.facts.sections = Sections::behind_each_other(&sections).unwrap();
+    region.facts.backing = Backing::Plain;
+    region
+}
+
+#[test]
+fn zone_lies_in_its_nodes_section_or_is_refused() {
+    const MB: u64 = 1 << 20;
+    let region = on_two_nodes([2 * MB, 4 * MB]);
+    let reserve = |name: &str, len: u64, node| {
+        region.reserve(
+            ZoneKind::Plain,
+            name,
+            usize::try_from(len).unwrap(),
+            64,
+            node,
+        )
+    };
+    let first = reserve("first", MB, Some(1)).unwrap();
+    assert_eq!((first.node(), first.offset()), (1, 2 * MB));
+    let second = reserve("second", MB, Some(0)).unwrap();
+    assert_eq!((second.node(), second.offset()), (0, ZONES_START as u64));
+    let third = reserve("third", 2 * MB, Some(1)).unwrap();
+    assert_eq!((third.node(), third.offset()), (1, 3 * MB));
+    assert_eq!(region.free_in(&region.sections()[1]), MB);
+
+    let full = reserve("full", 2 * MB, Some(1)).unwrap_err().to_string();
+    for part in ["on NUMA node 1", "--socket-mem=2,5"] {
+        assert!(full.contains(part), "{full}");
+    }
+    // For any node: where there is room.
+    let fourth = reserve("fourth", MB, None).unwrap();
+    assert_eq!((fourth.node(), fourth.offset()), (1, 5 * MB));
+    let full = reserve("full", MB, None).unwrap_err().to_string();
+    assert!(
+        full.contains("on NUMA node 0") && full.contains("--socket-mem=3,4"),
+        "{full}"
+    );
+    assert_eq!(region.free_in(&region.sections()[1]), 0);
+    assert_eq!(
+        region.free(),
+        MB - ZONES_START as u64,
+        "what is left of node 0's"
+    );
+    assert!(matches!(
+        reserve("first", 1, Some(0)),
+        Err(Error::NameTaken { .. })
+    ));
+}
+
+#[test]
+fn zone_for_a_node_that_has_no_section_is_refused_by_name() {
+    let mut region = on_two_nodes([2 << 20, 2 << 20]);
+    let sections = [(7, 2 << 20), (9, 2 << 20)];
+    region.facts.sections = Sections::behind_each_other(&sections).unwrap();
+    let refused = region.reserve(ZoneKind::Plain, "z", 64, 0, Some(0));
+    let text = refused.unwrap_err().to_string();
+    assert!(
+        text.contains("no memory on NUMA node 0; it has nodes 7 and 9"),
+        "{text}"
+    );
+    let there = region.reserve(ZoneKind::Plain, "z", 64, 0, Some(9));
+    assert_eq!(there.unwrap().node(), 9);
+}
+
+#[test]
+fn zone_that_was_not_announced_is_its_sections_and_a_damaged_one_closes_what_it_may_lie_in() {
+    const MB: u64 = 1 << 20;
+    let region = on_two_nodes([2 * MB, 2 * MB]);
+    let reserve = |name: &str, node| region.reserve(ZoneKind::Plain, name, 4096, 64, Some(node));
+    let cut_short = reserve("cut short", 1).unwrap().offset();
+    region.control().zones[0].state.store(0, Ordering::Relaxed);
+    assert_eq!(reserve("other", 0).unwrap().offset(), ZONES_START as u64);
+    assert_eq!(reserve("again", 1).unwrap().offset(), cut_short);
+    // Its kind is lost, and what it has is known; then it is not known.
+    region.control().zones[1].kind.store(99, Ordering::Relaxed);
+    assert_eq!(reserve("next", 1).unwrap().offset(), cut_short + 4096);
+    assert_eq!(reserve("next", 0).map_or(0, |zone| zone.node()), 0);
+    region.control().zones[1]
+        .offset
+        .store(u64::MAX, Ordering::Relaxed);
+    for node in [0, 1] {
+        let refused = reserve("last", node);
+        assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    }
 }
 
 mod dead {

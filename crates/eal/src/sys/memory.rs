@@ -10,15 +10,9 @@ use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 /// Of `linux/mman.h`, since 6.1.
 const MADV_COLLAPSE: i32 = 25;
 /// Of `linux/mempolicy.h`.
-const MPOL_PREFERRED: usize = 1;
-/// Of `linux/mempolicy.h`.
-const MPOL_MF_MOVE: usize = 1 << 1;
-/// Of `linux/mempolicy.h`.
 const MPOL_F_NODE: usize = 1 << 0;
 /// Of `linux/mempolicy.h`.
 const MPOL_F_ADDR: usize = 1 << 1;
-/// Nodes that a mask of one word can name.
-pub(crate) const NODES_MAX: u32 = 64;
 
 /// Mapped bytes, unmapped when dropped.
 #[derive(Debug)]
@@ -131,41 +125,6 @@ impl Map {
     fn contains(&self, offset: usize, len: usize) -> io::Result<usize> {
         let end = offset.checked_add(len).filter(|&end| end <= self.len);
         end.ok_or_else(|| io::ErrorKind::InvalidInput.into())
-    }
-
-    /// Asks for the whole pages among `[offset, offset + len)` to lie on a NUMA node.
-    pub(crate) fn prefer_node(
-        &self,
-        offset: usize,
-        len: usize,
-        page: usize,
-        node: u32,
-    ) -> io::Result<()> {
-        let mask = 1_u64.checked_shl(node).ok_or(io::ErrorKind::InvalidInput)?;
-        let end = self.contains(offset, len)?;
-        let (start, end) = (offset.next_multiple_of(page), end / page * page);
-        if start >= end {
-            return Ok(());
-        }
-        let start_address = self.base.as_ptr().wrapping_byte_add(start);
-        // SAFETY: the range lies in this mapping, checked above; `mask` has the bits that are announced (one more than is read,
-        // as this call counts) and outlives the call. No byte changes.
-        let outcome = unsafe {
-            libc::syscall(
-                libc::SYS_mbind,
-                start_address,
-                end - start,
-                MPOL_PREFERRED,
-                &raw const mask,
-                NODES_MAX as usize + 1,
-                MPOL_MF_MOVE,
-            )
-        };
-        if outcome == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
     }
 
     /// The NUMA node of the page at `offset`.

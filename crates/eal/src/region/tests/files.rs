@@ -313,6 +313,32 @@ fn primary_that_cannot_remove_its_group_lets_a_successor_in() {
 }
 
 #[test]
+fn memory_for_a_node_that_is_not_there_is_refused_and_leaves_nothing() {
+    let lab = Lab::new();
+    let config = |socket_mem| RegionConfig {
+        socket_mem,
+        ..lab.config(ProcType::Primary)
+    };
+    let mut beyond = vec![0; numa::nodes().len()];
+    beyond[0] = 2 << 20;
+    beyond.push(2 << 20);
+    let node = u32::try_from(beyond.len() - 1).unwrap();
+    let text = Region::join(&config(beyond)).unwrap_err().to_string();
+    assert!(
+        text.contains(&format!("no NUMA node {node}")) && text.contains("this machine has"),
+        "{text}"
+    );
+    assert_eq!(lab.dir.path().read_dir().unwrap().count(), 0);
+    // As with `-m`, in whole huge pages.
+    let (primary, _) = Region::join(&config(vec![3 << 20])).unwrap();
+    let [section] = primary.sections() else {
+        panic!("{:?}", primary.sections())
+    };
+    assert_eq!((section.node, section.len), (0, 4 << 20));
+    assert_eq!(lab.secondary().sections(), primary.sections());
+}
+
+#[test]
 fn region_lies_on_hugepages_where_there_are_some_and_says_how_to_get_them_where_not() {
     let lab = Lab::new();
     let config = RegionConfig {
