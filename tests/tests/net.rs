@@ -1,9 +1,9 @@
 //! What needs real root: processes of other user ids, and hugepages.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -282,6 +282,106 @@ fn region_lies_on_hugepages_when_there_are_some() {
             .map(|entry| entry.unwrap().path())
             .collect();
         assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+/// Which pages of 4 KiB of a group's data part are parts of huge pages, as the kernel has them (`kpageflags`), whoever maps them
+/// how.
+fn huge_pages_of(pid: u32, data: &Path) -> Vec<bool> {
+    /// Of `linux/kernel-page-flags.h`: KPF_HUGE and KPF_THP.
+    const HUGE: u64 = 1 << 17 | 1 << 22;
+    const PRESENT: u64 = 1 << 63;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let line = maps
+        .lines()
+        .find(|line| line.ends_with(&*data.to_string_lossy()));
+    let (start, rest) = line.unwrap().split_once('-').unwrap();
+    let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let (start, end) = (address(start), address(rest.split(' ').next().unwrap()));
+
+    let word_at = |file: &File, index: u64| {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, index * 8).unwrap();
+        u64::from_ne_bytes(word)
+    };
+    let pagemap = File::open(format!("/proc/{pid}/pagemap")).unwrap();
+    let flags = File::open("/proc/kpageflags").unwrap();
+    (start / 4096..end / 4096)
+        .map(|page| {
+            let entry = word_at(&pagemap, page);
+            assert_ne!(entry & PRESENT, 0, "page {page:#x}");
+            word_at(&flags, entry & ((1 << 55) - 1)) & HUGE != 0
+        })
+        .collect()
+}
+
+/// Compares what `forebay zones` tells with what the kernel has; gives the bytes on huge pages, and all.
+fn compare_pages(group: &Group<'_>) -> (u64, u64) {
+    let observer = Observer::open(Some(group.runtime_dir()), group.prefix()).unwrap();
+    let (_, data) = observer.region().info().files.unwrap();
+    let is_huge = huge_pages_of(group.server().pid(), &data);
+    let huge_bytes = |offset: u64, len: u64| -> u64 {
+        let pages = (offset / 4096..).zip(&is_huge[usize::try_from(offset / 4096).unwrap()..]);
+        let inside = |page: u64| {
+            (offset + len)
+                .min((page + 1) * 4096)
+                .saturating_sub(offset.max(page * 4096))
+        };
+        pages
+            .filter(|(_, huge)| **huge)
+            .map(|(page, _)| inside(page))
+            .sum()
+    };
+    let told = Process::run(group.tool("zones").arg("--json"));
+    assert!(told.status.success(), "{told}");
+    let mut all = (0, 0);
+    for line in &told.stdout {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let number = |key: &str| row[key].as_u64().unwrap();
+        let (offset, len) = (number("offset"), number("bytes"));
+        assert_eq!(number("huge_bytes"), huge_bytes(offset, len), "{line}");
+        if let Some(name) = row["name"].as_str() {
+            assert!(!name.is_empty());
+            assert_eq!(row["huge"], number("huge_bytes") == len, "{line}");
+        } else {
+            all = (all.0 + number("huge_bytes"), all.1 + len);
+        }
+    }
+    assert_eq!(all.1, observer.region().info().data_len);
+    all
+}
+
+#[test]
+fn zones_tells_the_pages_that_the_kernel_has() {
+    if !is_real_root() {
+        return skip("pages", "this is not root");
+    }
+    let world = World::new();
+    let run = |eal: &[&str]| {
+        let eal = eal.iter().map(|text| (*text).to_owned()).collect();
+        let group = Group::start(
+            &world,
+            Setup {
+                eal,
+                ..Setup::lesson(1)
+            },
+        );
+        let told = compare_pages(&group);
+        let table = Process::run(&mut group.tool("zones"));
+        let (huge, all) = (told.0 >> 20, told.1 >> 20);
+        let wanted = format!("node 0: {all} MB, {huge} MB on huge pages, ");
+        assert!(
+            table.stdout.iter().any(|line| line.starts_with(&wanted)),
+            "{table}"
+        );
+        group.finish();
+        told
+    };
+    // How much the kernel collapses is its own affair, and is told as it is.
+    run(&["--no-huge"]);
+    with_hugepages(128, |mount| {
+        let (huge, all) = run(&["--huge-dir", &mount.display().to_string()]);
+        assert_eq!(huge, all);
     });
 }
 

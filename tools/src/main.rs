@@ -80,10 +80,10 @@ EXIT STATUS:
     0  done     1  no such group     2  wrong arguments")]
     List(list::ListArgs),
 
-    /// List named memory zones
+    /// List named memory zones, and the pages and NUMA nodes they really lie on
     #[command(after_help = "EXAMPLES:
     forebay zones                              zones of the group \"rte\"
-    forebay zones --file-prefix lab --json     one object a zone
+    forebay zones --file-prefix lab --json     one object a zone, then one a NUMA node
 
 EXIT STATUS:
     0  done     1  no such group     2  wrong arguments")]

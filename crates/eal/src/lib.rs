@@ -21,6 +21,7 @@
 //! | [`hugepage`] | which pages the region gets |
 //! | [`doorbell`] | what wakes the thread of a slot |
 //! | [`region`] | the region itself: create, attach, reserve, look up |
+//! | [`pages`] | what pages it really lies on, and where |
 //! | [`sleep`] | how a thread sleeps and misses nothing |
 //! | [`args`] | the command line: DPDK's EAL arguments |
 //! | [`core`] | lcores, and the cpus they run on |
@@ -47,6 +48,7 @@ pub mod launch;
 pub mod layout;
 mod lock;
 pub mod numa;
+pub mod pages;
 pub mod ports;
 pub mod process;
 pub mod queue;

@@ -6,6 +6,7 @@ pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod numa;
+pub(crate) mod pages;
 pub(crate) mod user;
 
 /// Seconds since 1970, to be shown.

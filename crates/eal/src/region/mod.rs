@@ -55,6 +55,7 @@ use crate::hugepage::Backing;
 use crate::layout::PAGE;
 use crate::lock::{Lock, Places};
 use crate::numa;
+use crate::pages::Pages;
 use crate::ports::PortRecord;
 use crate::process::{Owner, ProcType, SLOTS_MAX, SlotId, SlotRecord, SlotSet, SlotState};
 use crate::sync::{AtomicU16, AtomicU64, Ordering};
@@ -356,6 +357,27 @@ impl Region {
             zones_start,
             first: section.offset.max(zones_start),
             end: section.end(),
+        }
+    }
+
+    /// Asks the kernel which pages the data part lies on, and where: now, and not when it was made.
+    ///
+    /// # Errors
+    ///
+    /// What keeps its pages from being looked at.
+    pub fn pages(&self) -> Result<Pages, Error> {
+        let len = self.data.len();
+        let page = usize::try_from(self.facts.page_size).unwrap_or(PAGE);
+        let file = self.files.as_ref().map(|files| files.record.data.clone());
+        match (self.data.map(), file) {
+            (Some(map), Some(file)) => {
+                Pages::ask(map, len, (page, self.facts.backing)).map_err(|source| Error::Io {
+                    what: "look at the pages of",
+                    path: file,
+                    source,
+                })
+            }
+            _ => Ok(Pages::unknown(len as u64)),
         }
     }
 

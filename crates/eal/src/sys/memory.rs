@@ -89,6 +89,11 @@ impl Map {
         self.base.cast()
     }
 
+    /// Bytes of it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     fn address(&self) -> usize {
         self.base.addr().get()
     }

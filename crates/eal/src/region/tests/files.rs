@@ -336,6 +336,9 @@ fn memory_for_a_node_that_is_not_there_is_refused_and_leaves_nothing() {
     };
     assert_eq!((section.node, section.len), (0, 4 << 20));
     assert_eq!(lab.secondary().sections(), primary.sections());
+    let pages = lab.observer().unwrap().region().pages().unwrap();
+    let nodes: Vec<_> = pages.of(0, 4 << 20).iter().map(|one| one.node).collect();
+    assert_eq!(nodes, [Some(0)]);
 }
 
 #[test]
