@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod numa;
 mod plan;
 mod source;
 mod step;
@@ -93,6 +94,8 @@ enum Chore {
     },
     /// The crates with `unsafe`, interpreted by Miri on plain memory
     Miri,
+    /// Memory on two NUMA nodes, in a machine that QEMU plays: docs/testing.md. Not part of `test`
+    Numa,
     /// How fast, beside DPDK on the same machine: docs/performance.md
     Bench(bench::BenchArgs),
 }
@@ -140,6 +143,7 @@ fn main() -> ExitCode {
         Chore::Loom => plan.loom(),
         Chore::Model { filter } => plan.model(filter.as_deref()),
         Chore::Miri => plan.miri(),
+        Chore::Numa => plan.numa(),
         Chore::Bench(args) if args.instructions => {
             plan.instructions(args.only.as_deref(), args.bless);
         }

@@ -317,7 +317,7 @@ impl<'a> Plan<'a> {
         are_built
     }
 
-    fn built(&mut self, name: &str, mut command: Command) -> bool {
+    pub(crate) fn built(&mut self, name: &str, mut command: Command) -> bool {
         self.headline(name);
         match step::run(&mut command) {
             Ok(outcome) if outcome.success => return true,
@@ -348,7 +348,7 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
-    fn cargo(&self, args: &[&str]) -> Command {
+    pub(crate) fn cargo(&self, args: &[&str]) -> Command {
         let mut command = Command::new(cargo());
         command.current_dir(&self.workspace.root).args(args);
         command
@@ -381,17 +381,27 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn headline(&self, name: &str) {
+    /// The repository, and where it is built.
+    pub(crate) fn workspace(&self) -> &'a Workspace {
+        self.workspace
+    }
+
+    /// Counts what ran in this process.
+    pub(crate) fn count(&mut self, tally: Tally) {
+        self.tally += tally;
+    }
+
+    pub(crate) fn headline(&self, name: &str) {
         println!("\n== {name} ({} s)", self.started.elapsed().as_secs());
     }
 
-    fn skipped(&mut self, name: &str, reason: &str) {
+    pub(crate) fn skipped(&mut self, name: &str, reason: &str) {
         self.headline(name);
         println!("skipped: {name}: {reason}");
         self.tally += Tally::SKIPPED;
     }
 
-    fn failed(&mut self, name: &str, reason: &str) {
+    pub(crate) fn failed(&mut self, name: &str, reason: &str) {
         self.failures.push(format!("{name}: {reason}"));
         self.tally += Tally::FAILED;
     }
