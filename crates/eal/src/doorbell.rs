@@ -29,7 +29,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::process::{SLOTS_MAX, SlotId, SlotSet};
+use crate::process::{SLOTS_MAX, SlotId};
 use crate::region::Region;
 use crate::sleep::{Bell, Cause, WaitSet};
 
@@ -39,6 +39,8 @@ const RING: [u8; 8] = 1_u64.to_ne_bytes();
 const ROOM: usize = 4096;
 /// Reads that empty a FIFO of the size that they have by default, and one.
 const READS_MAX: usize = 17;
+/// How long to wait instead where the kernel cannot wait.
+const UNPOLLED: Duration = Duration::from_millis(1);
 
 /// The doorbells that a process rings.
 #[derive(Debug)]
@@ -225,8 +227,13 @@ impl Bell for Doorbell {
             Ok(0) => Cause::Time,
             Ok(_) if sources[0].revents().is_empty() => Cause::Device,
             Ok(_) => Cause::Rung,
-            // A signal: its handler has done its work, and whoever wants to know looks.
-            Err(_) => Cause::Signal,
+            // Its handler has done its work, and whoever wants to know looks.
+            Err(Errno::INTR) => Cause::Signal,
+            // The kernel does not wait for so many (RLIMIT_NOFILE) or has no memory: the time has to do, a short one.
+            Err(_) => {
+                std::thread::sleep(UNPOLLED);
+                Cause::Time
+            }
         }
     }
 
@@ -240,15 +247,6 @@ impl Bell for Doorbell {
             }
         }
     }
-}
-
-/// The slots of `set` whose thread says that it sleeps: for tools and tests.
-pub fn sleepers(region: &Region) -> SlotSet {
-    let sleeps = |slot: &SlotId| {
-        let record = &region.slots()[slot.index()];
-        record.sleeping.load(crate::sync::Ordering::Relaxed) != 0
-    };
-    SlotId::all().filter(sleeps).collect()
 }
 
 #[cfg(all(test, not(any(loom, forebay_model, miri))))]

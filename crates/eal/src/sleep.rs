@@ -126,16 +126,11 @@ pub fn sleep(
     if mutated(EATEN_RING) {
         bell.clear();
     }
-    let most = if sure { SLEEP_MAX } else { UNSURE_MAX };
-    let mut set = WaitSet::default();
-    if devices {
-        sources.wait_on(&mut set);
-    }
-    let mut cause = bell.wait(&set, timeout.min(most));
-    drop(set);
+    let most = if sure { SLEEP_MAX - GRACE } else { UNSURE_MAX };
+    let mut cause = wait(bell, sources, devices, timeout.min(most));
     if cause == Cause::Time && sure && sources.look() == Found::InRing {
         // Published, and rung any moment now; or not.
-        cause = match bell.wait(&WaitSet::default(), GRACE) {
+        cause = match wait(bell, sources, devices, GRACE) {
             Cause::Time => Cause::Late,
             cause => cause,
         };
@@ -143,6 +138,14 @@ pub fn sleep(
     bell.clear();
     sources.sleep_end();
     cause
+}
+
+fn wait(bell: &impl Bell, sources: &dyn Source, devices: bool, timeout: Duration) -> Cause {
+    let mut set = WaitSet::default();
+    if devices {
+        sources.wait_on(&mut set);
+    }
+    bell.wait(&set, timeout)
 }
 
 impl<S: Source> Source for [S] {

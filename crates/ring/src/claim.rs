@@ -107,8 +107,14 @@ impl<'r> Claim<'r> {
         let was_ours =
             self.word
                 .compare_exchange(self.held, told, Ordering::Relaxed, Ordering::Relaxed);
-        if was_ours.is_ok() || mutated(PRODUCER_CLEARS) {
-            self.held = told;
+        match was_ours {
+            Err(seen) if !mutated(PRODUCER_CLEARS) => {
+                // Scribbled upon, and the end is ours still: from now on by what stands there, or no later change would succeed.
+                if owner_in(seen) == self.owner() {
+                    self.held = seen;
+                }
+            }
+            _ => self.held = told,
         }
     }
 }

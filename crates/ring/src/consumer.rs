@@ -73,7 +73,7 @@ impl<'r> Consumer<'r> {
 
     /// Says that this thread is about to sleep, or is awake: as long as it sleeps, producers ring the doorbell of its slot after
     /// they have published. In the hands of [`eal::sleep::sleep`], which has the barrier and the second look.
-    pub fn set_sleeping(&mut self, sleeps: bool) {
+    pub(crate) fn set_sleeping(&mut self, sleeps: bool) {
         self.claim.set_sleeping(sleeps);
         if let (Lanes::Shared(_), Some(slot)) = (&self.lanes, self.claim.owner().slot()) {
             self.sleepers.set(slot, sleeps);

@@ -279,17 +279,18 @@ impl<'r> Array<'r> {
         Ok(())
     }
 
-    /// Claims of those who will never close them. `is_gone` is asked of each claimer, and the claim looked at again afterwards: a
-    /// slot of the process table that nobody has at that moment cannot have made it since.
+    /// Claims of those who will never close them. `is_gone` is asked of each claimer before the claim is looked at again and after:
+    /// a newcomer in the same slot of the process table, who claimed the same item at the same place meanwhile, is there then.
     pub(crate) fn left_claims(
         &self,
         is_gone: impl Fn(SlotId) -> bool,
     ) -> impl Iterator<Item = LeftClaim<'r>> {
         self.slots.iter().filter_map(move |slot| {
             let word = look(slot);
-            claimer(word).filter(|claimer| is_gone(*claimer))?;
+            let claimer = claimer(word).filter(|claimer| is_gone(*claimer))?;
             let again = look(slot);
-            (again & (LAP - 1) == word & (LAP - 1)).then_some(LeftClaim { slot, word: again })
+            let is_same = again & (LAP - 1) == word & (LAP - 1);
+            (is_same && is_gone(claimer)).then_some(LeftClaim { slot, word: again })
         })
     }
 }

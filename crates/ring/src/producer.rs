@@ -140,6 +140,12 @@ impl<'r> Producer<'r> {
         Ok(self.enqueued(count))
     }
 
+    /// Whether [`enqueue_bulk`](Self::enqueue_bulk) is not refused by name: unless there are many consumers.
+    #[inline]
+    pub fn takes_bulk(&self) -> bool {
+        matches!(self.lane, Lane::Own(_))
+    }
+
     #[inline]
     fn enqueued(&mut self, count: u32) -> Enqueued {
         if count > 0 {
@@ -173,7 +179,7 @@ impl<'r> Producer<'r> {
         }
     }
 
-    /// How many items would be taken now; 0 when the ring is closed.
+    /// How many items would be taken now; 0 when the ring is closed. With many consumers about so many: up to 32 more or fewer.
     pub fn free(&mut self) -> usize {
         if !self.finds_open() {
             return 0;
