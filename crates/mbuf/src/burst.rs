@@ -8,11 +8,10 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use crate::BURST_MAX;
+use crate::brief::Facts;
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
 use crate::mbuf::Mbuf;
-use crate::meta::{Meta, Place};
-use crate::pool::prefetch;
 
 const HOLE: u32 = MbufIndex::NONE.bits();
 
@@ -25,6 +24,26 @@ pub struct Totals {
     pub bytes: u64,
     /// Packets as a wire has them: [`Mbuf::wire_segments`].
     pub segments: u64,
+}
+
+/// The first mbufs of a burst, as far as they came by the same port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Which; [`PORT_NONE`](crate::PORT_NONE) if by none.
+    pub port: u16,
+    /// How many.
+    pub len: usize,
+    /// What they come to.
+    pub totals: Totals,
+}
+
+impl Totals {
+    #[inline]
+    fn add(&mut self, facts: Facts) {
+        self.packets += 1;
+        self.bytes += u64::from(facts.len);
+        self.segments += facts.segments;
+    }
 }
 
 /// Mbufs that this thread owns, in order.
@@ -220,66 +239,67 @@ impl<'c> Burst<'c> {
         self.truncate(0);
     }
 
-    /// What the mbufs come to. One pass over their metas, for those who count.
+    /// What the mbufs come to. One pass, for those who count.
     #[inline]
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.sum_up(0, |_| ())
+        let mut finder = self.lcore.finder();
+        let mut totals = Totals::default();
+        let mut rest = self.indices();
+        while let Some(&first) = rest.first() {
+            let range = finder.range_of(first);
+            let known = rest.iter().map_while(|bits| range.known(*bits));
+            let run = known.map(|facts| totals.add(facts)).count();
+            rest = &rest[run..];
+            if run == 0 {
+                // None is the hole that a leaked `MbufMut` left.
+                if let Some(record) = range.find(MbufIndex::from_bits(first)) {
+                    totals.add(record.facts());
+                }
+                rest = &rest[1..];
+            }
+        }
+        totals
     }
 
     /// Says where the mbufs from place `from` on came from, and what they come to: for ports.
     #[inline]
     pub fn arrived(&mut self, from: usize, port: u16, queue: u16) -> Totals {
-        self.sum_up(from, |meta| {
-            meta.set_place(Place {
-                port,
-                queue,
-                ..meta.place()
-            });
-        })
-    }
-
-    #[inline]
-    fn sum_up(&self, from: usize, each: impl Fn(&Meta)) -> Totals {
         let mut finder = self.lcore.finder();
         let mut totals = Totals::default();
         for bits in self.indices().iter().skip(from) {
-            let Some(meta) = finder.meta(MbufIndex::from_bits(*bits)) else {
-                // The hole that a leaked `MbufMut` left.
-                continue;
-            };
-            each(meta);
-            totals.packets += 1;
-            totals.bytes += u64::from(meta.span().packet_len);
-            totals.segments += meta.wire_segments();
+            // None is the hole that a leaked `MbufMut` left.
+            if let Some(record) = finder.find(MbufIndex::from_bits(*bits)) {
+                totals.add(record.come_by(port, queue));
+            }
         }
         totals
     }
 
-    /// How many mbufs from place `from` on came from one port, and which; [`PORT_NONE`](crate::PORT_NONE) for none.
+    /// The mbufs in front that came by one port.
     #[inline]
     #[must_use]
-    pub fn run_of_port(&self, from: usize) -> (u16, usize) {
+    pub fn run_of_port(&self) -> Run {
         let mut finder = self.lcore.finder();
-        let mut ports = self.indices().iter().skip(from).map(|bits| {
-            let meta = finder.meta(MbufIndex::from_bits(*bits));
-            meta.map_or(crate::PORT_NONE, |meta| meta.place().port)
-        });
-        let Some(first) = ports.next() else {
-            return (crate::PORT_NONE, 0);
+        let mut run = Run {
+            port: crate::PORT_NONE,
+            len: 0,
+            totals: Totals::default(),
         };
-        (first, 1 + ports.take_while(|port| *port == first).count())
-    }
-
-    /// Asks the processor to fetch what is known of the mbufs, for users who look at that and not at the bytes.
-    #[inline]
-    pub fn prefetch(&self) {
-        let mut finder = self.lcore.finder();
-        for bits in self.indices() {
-            if let Some(meta) = finder.meta(MbufIndex::from_bits(*bits)) {
-                prefetch(core::ptr::from_ref(meta));
+        for (at, bits) in self.indices().iter().enumerate() {
+            // None is the hole that a leaked `MbufMut` left.
+            if let Some(record) = finder.find(MbufIndex::from_bits(*bits)) {
+                let facts = record.facts();
+                if run.totals.packets == 0 {
+                    run.port = facts.port;
+                } else if facts.port != run.port {
+                    break;
+                }
+                run.totals.add(facts);
             }
+            run.len = at + 1;
         }
+        run
     }
 
     /// Asks the processor to fetch the line of each mbuf's frame where data usually starts.

@@ -8,11 +8,11 @@
 
 use core::cell::Cell;
 
-use crate::index::MbufIndex;
+use crate::brief::Seen;
 use crate::lcore::Lcore;
 use crate::magazine::{Held, MAGAZINE_LEN, Need};
 use crate::pool::Pool;
-use crate::shape::HEADROOM;
+use crate::tag;
 
 /// Magazines whose owner words an allocation looks at when no hint leads to a free mbuf.
 const LOOKS: usize = 256;
@@ -48,10 +48,11 @@ impl Cache {
         &self.pool
     }
 
-    /// Alloc: fills `out` as far as the pool allows and returns how far. What is taken is renewed.
+    /// Alloc: fills `out` as far as the pool allows and returns how far. What is taken is fresh.
     #[inline]
     pub(crate) fn take(&self, lcore: &Lcore, len: u16, out: &mut [u32]) -> usize {
         let range = self.pool.range();
+        let mark = (lcore.holder(), Seen::fresh(len));
         let (mut taken, mut barren) = (0, 0);
         while taken < out.len() && barren < BARREN_MAX {
             let Some(held) = self.loaded.get().filter(|held| held.count > 0) else {
@@ -62,7 +63,7 @@ impl Cache {
             };
             let done = held
                 .magazine
-                .take(range, held.count, lcore.holder(), &mut out[taken..]);
+                .take(range, held.count, mark, &mut out[taken..]);
             self.loaded.set(Some(Held {
                 count: done.left,
                 ..held
@@ -74,35 +75,42 @@ impl Cache {
                 lcore.counters().bad_entry.add(done.bad as u64);
             }
         }
-        // Step 3: ours now, so all else that is written of them is nobody's concern.
-        for bits in &out[..taken] {
-            if let Some(meta) = range.meta(MbufIndex::from_bits(*bits)) {
-                meta.renew(HEADROOM, len);
-            }
-        }
         taken
     }
 
-    /// Free: lists mbufs of this pool that the slot holds.
+    /// Free: lists mbufs of this pool that the slot holds, up to the first whose tag does not `suit` or that is none of this pool.
+    /// Returns how many.
     #[inline]
-    pub(crate) fn give(&self, lcore: &Lcore, indices: &[u32]) {
-        let mut rest = indices;
-        while !rest.is_empty() {
+    pub(crate) fn give(
+        &self,
+        lcore: &Lcore,
+        indices: &[u32],
+        suits: impl Fn(tag::Seen) -> bool,
+    ) -> usize {
+        let mut given = 0;
+        while given < indices.len() {
             let Some(held) = self.loaded.get().filter(|held| held.count < MAGAZINE_LEN) else {
                 if self.make_room(lcore) {
                     continue;
                 }
                 // Not lost: they carry the slot's tag, and the sweep after it will find them.
-                lcore.counters().no_room.add(rest.len() as u64);
-                return;
+                lcore.counters().no_room.add((indices.len() - given) as u64);
+                return indices.len();
             };
-            let given = held.magazine.give(self.pool.range(), held.count, rest);
+            let range = self.pool.range();
+            let more = held
+                .magazine
+                .give(range, held.count, &indices[given..], &suits);
             self.loaded.set(Some(Held {
-                count: held.count + given,
+                count: held.count + more,
                 ..held
             }));
-            rest = &rest[given..];
+            given += more;
+            if more == 0 {
+                break;
+            }
         }
+        given
     }
 
     /// Finds a magazine with entries, now that the loaded one has none.
@@ -156,10 +164,6 @@ impl Cache {
 
     /// Exchange, step 3, is done: loads what was claimed, or else what was loaded before.
     fn load(&self, claimed: Option<Held<'static>>) -> bool {
-        if let Some(held) = claimed {
-            held.magazine
-                .prefetch(self.pool.range(), held.count, held.count);
-        }
         self.loaded.set(claimed.or_else(|| self.spare.take()));
         claimed.is_some()
     }
@@ -190,9 +194,11 @@ impl Cache {
         let moving = &mut moving[..from.count.min(MAGAZINE_LEN - to.count)];
         let done = from
             .magazine
-            .take(range, from.count, lcore.holder(), moving);
+            .take(range, from.count, (lcore.holder(), Seen::fresh(0)), moving);
         from.count = done.left;
-        to.count += to.magazine.give(range, to.count, &moving[..done.taken]);
+        to.count += to
+            .magazine
+            .give(range, to.count, &moving[..done.taken], |_| true);
         lcore.counters().bad_entry.add(done.bad as u64);
     }
 }

@@ -15,7 +15,7 @@ impl<'c> Mbuf<'c> {
     ///
     /// Gives `other` back if it is another thread's, or if the chain would have more than [`SEGMENTS_MAX`] segments.
     pub fn append_segment(&mut self, other: Self) -> Result<(), Self> {
-        let (head, (last, count)) = (self.part().meta, self.last());
+        let (head, (last, count)) = (self.changing().meta, self.last());
         let (more, bytes) = (other.segment_count(), other.packet_len());
         let fits = u32::try_from(self.packet_len() + bytes).is_ok();
         if !core::ptr::eq(self.lcore(), other.lcore()) || count + more > SEGMENTS_MAX || !fits {
@@ -143,7 +143,7 @@ impl<'c> Mbuf<'c> {
         // Headroom is given up only as far as the bytes need it.
         let off = span.off.min(most);
         frame.copy_within(span.range(), usize::from(off));
-        let meta = self.part().meta;
+        let meta = self.changing().meta;
         let links = meta.links();
         meta.set_span(Span {
             off,
@@ -175,7 +175,7 @@ impl<'c> Mbuf<'c> {
     /// Empties the first segment and moves its start to `headroom`; `false` if the frame has not so many bytes, or if clones
     /// share it.
     pub fn reset_data(&mut self, headroom: u16) -> bool {
-        let part = self.part_mut().0;
+        let part = self.changing();
         if headroom > part.cache.pool().data_room() || part.is_shared() {
             return false;
         }

@@ -22,7 +22,7 @@ impl<'c> Mbuf<'c> {
             let direct = part.direct()?;
             let users = direct.meta.refs().checked_add(1)?;
             let clone = self.lcore().alloc(pool)?;
-            let Part { tag, meta, .. } = clone.part();
+            let Part { tag, meta, .. } = clone.changing();
             copy_facts(part.meta, meta);
             meta.set_span(part.meta.span());
             // A user first, then shown: when the clone is dropped half made, it is one user less again.
@@ -56,7 +56,7 @@ impl<'c> Mbuf<'c> {
                 return None;
             }
         }
-        let (from, to) = (self.part().meta, copy.part().meta);
+        let (from, to) = (self.part().meta, copy.changing().meta);
         let segments = to.place().segments;
         copy_facts(from, to);
         to.set_place(Place {

@@ -113,8 +113,9 @@ impl<D: Descriptors> FrameQueue<'_, D> {
             .saturating_sub(producer.wrapping_sub(consumer));
         let tags = burst.indices().iter().map_while(|bits| {
             let index = MbufIndex::from_bits(*bits);
-            let (_, Record { tag, meta }) = lcore.find(index)?;
-            meta.is_plain().then_some((index, tag))
+            let (_, Record { tag, meta, .. }) = lcore.find(index)?;
+            let is_plain = !tag.read().is_linked() || meta.is_plain();
+            is_plain.then_some((index, tag))
         });
         let ready = tags.take(free as usize);
         // 1. Descriptors behind the producer index: the device does not look there.

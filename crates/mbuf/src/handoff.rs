@@ -43,6 +43,7 @@ use crate::index::MbufIndex;
 use crate::lcore::{Finder, Lcore};
 use crate::magazine::Record;
 use crate::mbuf::Mbuf;
+use crate::tag::Tag;
 use crate::{BURST_MAX, SEGMENTS_MAX};
 
 /// The end of a ring that packets go into.
@@ -82,7 +83,7 @@ impl<'r> MbufProducer<'r> {
                 free: self.ring.free(),
             };
         }
-        let ready = prepare(burst, || self.ring.free());
+        let ready = prepare(burst, || self.room());
         let done = self.ring.enqueue_burst(&burst.indices()[..ready]);
         burst.forget_front(done.count);
         mark(burst.lcore(), burst.indices(), false);
@@ -96,7 +97,10 @@ impl<'r> MbufProducer<'r> {
     /// [`NoBulk`] in a ring with many consumers.
     #[inline]
     pub fn enqueue_bulk(&mut self, burst: &mut Burst<'_>) -> Result<Enqueued, NoBulk> {
-        let whole = self.is_of(burst.lcore()) && prepare(burst, || self.ring.free()) == burst.len();
+        if !self.ring.takes_bulk() {
+            return Err(NoBulk);
+        }
+        let whole = self.is_of(burst.lcore()) && prepare(burst, || self.room()) == burst.len();
         let done = if whole {
             self.ring.enqueue_bulk(burst.indices())
         } else {
@@ -126,6 +130,15 @@ impl<'r> MbufProducer<'r> {
         self.ring.free()
     }
 
+    /// How many copies are worth making. A ring with many consumers only knows about how many fit, so it may be asked for any number.
+    fn room(&mut self) -> usize {
+        if self.ring.takes_bulk() {
+            self.ring.free()
+        } else {
+            BURST_MAX
+        }
+    }
+
     /// The ring's end itself, for tests that do what no `Mbuf` can.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn ring(&mut self) -> &mut Producer<'r> {
@@ -150,9 +163,41 @@ impl fmt::Debug for MbufProducer<'_> {
 #[inline]
 fn mark(lcore: &Lcore, indices: &[u32], sent: bool) {
     let mut finder = lcore.finder();
-    for bits in indices {
-        mark_packet(&mut finder, MbufIndex::from_bits(*bits), sent);
+    let mut rest = indices;
+    while let Some(&first) = rest.first() {
+        let run = mark_plain(&mut finder, rest, sent);
+        rest = &rest[run..];
+        if run == 0 {
+            mark_packet(&mut finder, MbufIndex::from_bits(first), sent);
+            rest = &rest[1..];
+        }
     }
+}
+
+/// Marks packets up to the first that may not stand alone, and returns how many.
+#[inline]
+fn mark_plain(finder: &mut Finder<'_>, indices: &[u32], sent: bool) -> usize {
+    run_of(finder, indices, |tag| {
+        let seen = tag.read();
+        let is_plain = !seen.is_linked();
+        if is_plain {
+            tag.set_in_ring(seen, sent);
+        }
+        is_plain
+    })
+}
+
+/// Calls `plain` with one tag after the other, as far as the mbufs are of one pool and it says so. Returns how far.
+#[inline]
+fn run_of(finder: &mut Finder<'_>, indices: &[u32], plain: impl Fn(&Tag) -> bool) -> usize {
+    let Some(&first) = indices.first() else {
+        return 0;
+    };
+    let range = finder.range_of(first);
+    let tags = indices
+        .iter()
+        .map(|bits| range.tag(MbufIndex::from_bits(*bits)));
+    tags.take_while(|tag| tag.is_some_and(&plain)).count()
 }
 
 /// Marks all segments of a packet, or unmarks them.
@@ -178,7 +223,12 @@ fn mark_segments(finder: &mut Finder<'_>, head: MbufIndex, sent: bool) {
         let Some(Record { tag, .. }) = finder.find(index) else {
             return;
         };
-        tag.set_in_ring(tag.read(), sent);
+        let seen = tag.read();
+        // A link that somebody scribbled upon may lead to another's: its tag is not ours to write.
+        if seen.holder() != finder.holder() {
+            return;
+        }
+        tag.set_in_ring(seen, sent);
     }
 }
 
@@ -187,16 +237,7 @@ fn mark_segments(finder: &mut Finder<'_>, head: MbufIndex, sent: bool) {
 #[inline]
 fn prepare(burst: &mut Burst<'_>, free: impl FnOnce() -> usize) -> usize {
     let lcore = burst.lcore();
-    let mut finder = lcore.finder();
-    let plain = |bits: &u32| match finder.tag(MbufIndex::from_bits(*bits)) {
-        Some(tag) => {
-            let seen = tag.read();
-            tag.set_in_ring(seen, true);
-            !seen.is_linked()
-        }
-        None => false,
-    };
-    if burst.indices().iter().all(plain) {
+    if mark_plain(&mut lcore.finder(), burst.indices(), true) == burst.len() {
         return burst.len();
     }
     let ready = unshare(burst, free());
@@ -361,44 +402,75 @@ pub(crate) fn tag_good(
     counters: &BufferCounters,
     items: &mut [u32],
 ) -> usize {
-    let mut good = 0;
-    for at in 0..items.len() {
-        let index = MbufIndex::from_bits(items[at]);
+    let plain = |tag: &Tag| {
+        let seen = tag.read();
+        let is_plain = seen.is_plain_in_ring();
+        if is_plain {
+            tag.hand_plain_to(me);
+        }
+        is_plain
+    };
+    keep(finder, items, plain, |finder, index| {
         let Some(tag) = finder.tag(index) else {
             counters.bad_index.add(1);
-            continue;
+            return false;
         };
         let seen = tag.read();
         if !is_slot(seen.holder()) || !seen.is_in_ring() {
             counters.bad_holder.add(1);
-            continue;
+            return false;
         }
-        if !seen.is_linked() {
-            tag.hand_to(seen, me);
-        } else if !tag_chain(finder, me, counters, index) {
-            continue;
-        }
-        items[good] = index.bits();
-        good += 1;
-    }
-    good
+        tag_chain(finder, me, counters, index)
+    })
 }
 
 /// Dequeue, step 4: what is listed twice in one peek is marked the first time only. The good ones are moved to the front
 /// of `items`, in order; returns how many they are.
 #[inline]
 fn unmark(finder: &mut Finder<'_>, counters: &BufferCounters, items: &mut [u32]) -> usize {
-    let mut good = 0;
-    for at in 0..items.len() {
-        let bits = items[at];
-        let head = MbufIndex::from_bits(bits);
-        if !finder.tag(head).is_some_and(|tag| tag.read().is_in_ring()) {
-            counters.bad_holder.add(1);
-            continue;
+    let plain = |tag: &Tag| {
+        let seen = tag.read();
+        let is_plain = seen.is_in_ring() && !seen.is_linked();
+        if is_plain {
+            tag.set_in_ring(seen, false);
         }
-        mark_packet(finder, head, false);
-        items[good] = bits;
-        good += 1;
+        is_plain
+    };
+    keep(finder, items, plain, |finder, index| {
+        let is_marked = finder.tag(index).is_some_and(|tag| tag.read().is_in_ring());
+        if is_marked {
+            mark_packet(finder, index, false);
+        } else {
+            counters.bad_holder.add(1);
+        }
+        is_marked
+    })
+}
+
+/// Moves what is good to the front, in order, and returns how many they are. Nearly all are plain; what `other` says is asked of
+/// the rest.
+#[inline]
+fn keep<'l>(
+    finder: &mut Finder<'l>,
+    items: &mut [u32],
+    plain: impl Fn(&Tag) -> bool,
+    other: impl Fn(&mut Finder<'l>, MbufIndex) -> bool,
+) -> usize {
+    let (mut good, mut seen) = (0, 0);
+    while let Some(&first) = items.get(seen) {
+        let run = run_of(finder, &items[seen..], &plain);
+        if good < seen {
+            items.copy_within(seen..seen + run, good);
+        }
+        good += run;
+        seen += run;
+        if run == 0 {
+            seen += 1;
+            if other(finder, MbufIndex::from_bits(first)) {
+                items[good] = first;
+                good += 1;
+            }
+        }
     }
     good
 }
@@ -415,7 +487,7 @@ fn tag_chain(
     let mut tags = [None; SEGMENTS_MAX];
     let mut index = head;
     for place in &mut tags {
-        let Some(Record { tag, meta }) = finder.find(index) else {
+        let Some(Record { tag, meta, .. }) = finder.find(index) else {
             counters.bad_index.add(1);
             return false;
         };

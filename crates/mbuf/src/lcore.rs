@@ -165,14 +165,15 @@ impl Lcore {
     ///
     /// No pool has the index, another holds the mbuf, or it was not taken apart.
     pub fn adopt(&self, index: MbufIndex) -> Result<Mbuf<'_>, BadIndex> {
-        let Some((_, Record { tag, meta })) = self.find(index) else {
+        let Some((_, record)) = self.find(index) else {
             self.counters.bad_index.add(1);
             return Err(BadIndex::Range(index));
         };
-        if tag.holder() != self.holder {
+        if record.tag.holder() != self.holder {
             self.counters.bad_holder.add(1);
             return Err(BadIndex::Holder(index));
         }
+        let meta = record.settled();
         let flags = meta.flags();
         if flags & IN_TRANSIT == 0 {
             return Err(BadIndex::Owned(index));
@@ -218,7 +219,7 @@ impl Lcore {
     /// Lists mbufs of `pool` that carry this slot's tag, whatever they were part of: for the sweep.
     pub(crate) fn give_back(&self, pool: &Pool, indices: &[u32]) {
         if let Some(cache) = self.cache_of(pool) {
-            cache.give(self, indices);
+            cache.give(self, indices, |_| true);
         }
     }
 
@@ -234,7 +235,7 @@ impl Lcore {
         }
     }
 
-    /// The pool of an index, and its tag and meta, if there are such: the check that every index from shared memory passes.
+    /// The pool of an index, and what there is of its mbuf, if there is such: the check that every index from shared memory passes.
     #[inline]
     pub(crate) fn find(&self, index: MbufIndex) -> Option<(&Cache, Record<'static>)> {
         let cache = self.cache_with(index.pool())?;
@@ -280,25 +281,16 @@ impl Lcore {
         let mut rest = indices;
         while let Some(&first) = rest.first() {
             let first = MbufIndex::from_bits(first);
-            let Some((cache, _)) = self.find(first) else {
+            let Some(cache) = self.cache_with(first.pool()) else {
                 // The hole that a leaked `MbufMut` left.
                 rest = &rest[1..];
                 continue;
             };
-            let range = cache.pool().range();
-            let plain = |bits: &&u32| {
-                range
-                    .tag(MbufIndex::from_bits(**bits))
-                    .is_some_and(|tag| !tag.read().is_linked())
-            };
-            let run = rest.iter().take_while(plain).count();
-            if run == 0 {
+            let plain = cache.give(self, rest, |tag| !tag.is_linked());
+            rest = &rest[plain..];
+            if plain == 0 {
                 self.free_chain(first);
                 rest = &rest[1..];
-            } else {
-                let (these, others) = rest.split_at(run);
-                cache.give(self, these);
-                rest = others;
             }
         }
     }
@@ -308,7 +300,7 @@ impl Lcore {
     fn free_chain(&self, head: MbufIndex) {
         let mut index = head;
         for segment in 0..SEGMENTS_MAX {
-            let Some((cache, Record { tag, meta })) = self.find(index) else {
+            let Some((cache, Record { tag, meta, .. })) = self.find(index) else {
                 self.counters.bad_index.add(1);
                 return;
             };
@@ -322,7 +314,7 @@ impl Lcore {
                 self.free_user(cache, meta, index);
             } else {
                 self.free_original(links.original);
-                cache.give(self, &[index.bits()]);
+                cache.give(self, &[index.bits()], |_| true);
             }
             if links.next.is_none() {
                 return;
@@ -335,7 +327,7 @@ impl Lcore {
     /// A clone of `index` is gone.
     fn free_original(&self, index: MbufIndex) {
         match self.find(index) {
-            Some((cache, Record { tag, meta })) if tag.holder() == self.holder => {
+            Some((cache, Record { tag, meta, .. })) if tag.holder() == self.holder => {
                 self.free_user(cache, meta, index)
             }
             Some(_) => self.counters.bad_holder.add(1),
@@ -351,7 +343,7 @@ impl Lcore {
         if users > 1 {
             meta.set_refs(users - 1);
         } else {
-            cache.give(self, &[index.bits()]);
+            cache.give(self, &[index.bits()], |_| true);
         }
     }
 }
@@ -363,37 +355,39 @@ pub(crate) struct Finder<'l> {
 }
 
 impl Finder<'_> {
+    /// Whose thread looks.
+    #[inline]
+    pub(crate) fn holder(&self) -> Holder {
+        self.lcore.holder
+    }
+
+    /// The mbufs among which one is, for loops over many; others than its, if there is no such.
+    #[inline]
+    pub(crate) fn range_of(&mut self, bits: u32) -> Range<'static> {
+        let index = MbufIndex::from_bits(bits);
+        if self.range.tag(index).is_none() {
+            self.turn_to(index);
+        }
+        self.range
+    }
+
     /// The tag of an index, if there is one: the check that every index from shared memory passes.
     #[inline]
     pub(crate) fn tag(&mut self, index: MbufIndex) -> Option<&'static Tag> {
-        match self.range.tag(index) {
-            Some(tag) => Some(tag),
-            None => self.turn_to(index)?.range.tag(index),
-        }
+        self.range_of(index.bits()).tag(index)
     }
 
-    /// Its meta.
-    #[inline]
-    pub(crate) fn meta(&mut self, index: MbufIndex) -> Option<&'static Meta> {
-        match self.range.meta(index) {
-            Some(meta) => Some(meta),
-            None => self.turn_to(index)?.range.meta(index),
-        }
-    }
-
-    /// Both.
+    /// All there is of it.
     #[inline]
     pub(crate) fn find(&mut self, index: MbufIndex) -> Option<Record<'static>> {
-        match self.range.find(index) {
-            Some(found) => Some(found),
-            None => self.turn_to(index)?.range.find(index),
-        }
+        self.range_of(index.bits()).find(index)
     }
 
     #[inline(never)]
-    fn turn_to(&mut self, index: MbufIndex) -> Option<&mut Self> {
-        self.range = self.lcore.cache_with(index.pool())?.pool().range();
-        Some(self)
+    fn turn_to(&mut self, index: MbufIndex) {
+        if let Some(cache) = self.lcore.cache_with(index.pool()) {
+            self.range = cache.pool().range();
+        }
     }
 }
 

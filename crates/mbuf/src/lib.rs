@@ -51,6 +51,7 @@
 
 #![deny(unsafe_code)]
 
+mod brief;
 pub mod burst;
 mod cache;
 mod chain;
@@ -84,7 +85,7 @@ pub mod tag;
 mod tests;
 pub mod verify;
 
-pub use burst::{Burst, MbufMut, MbufRef, Totals};
+pub use burst::{Burst, MbufMut, MbufRef, Run, Totals};
 pub use checksum::ChecksumError;
 pub use error::{BadIndex, Error};
 pub use flags::{OffloadFlags, TxOffload};

@@ -1,19 +1,20 @@
-//! Magazines: free buffers change hands between pool and slot by the 64.
+//! Magazines: free buffers change hands between pool and slot by the 128.
 //!
 //! ```text
 //! magazine  | owner | count | ... 64 B | entry 0 | entry 1 | ... | entry 63 |
 //!                                      |<-- count of them are free mbufs -->|
-//! hints     one word for 32 magazines: | bit m: has entries | bit 32+m: has room |
+//! hints     one word a magazine: | bit 0: has entries | bit 1: has room |
 //! ```
 //!
 //! | word           | written by                                                                |
 //! |----------------|---------------------------------------------------------------------------|
 //! | owner          | by compare-and-swap from nobody to a slot, by that slot back to nobody    |
 //! | count, entries | the owner                                                                 |
-//! | hints          | anybody, one atomic operation each; they only say where looking is likely to pay |
+//! | hint           | the owner; it only says where looking is likely to pay                    |
 //!
-//! There is no list of free magazines: its links would have more than one writer. The owner words are the truth. Hints
-//! are set before a magazine is let go and cleared after it is claimed, so that none lies free without them.
+//! There is no list of free magazines: its links would have more than one writer. The owner words are the truth. A hint
+//! is set before its magazine is let go and cleared after it is claimed, so that none lies free without it; by plain stores, since
+//! a read-modify-write of a word that all share holds up the core until all that it stored before is out.
 //!
 //! **If a process dies**
 //!
@@ -27,17 +28,17 @@
 use eal::holder::Holder;
 use eal::process::Owner;
 
+use crate::brief::{Brief, Facts, Seen};
 use crate::index::MbufIndex;
-use crate::meta::Meta;
-use crate::pool::prefetch_to_write;
-use crate::sync::{AtomicU32, AtomicU64, CacheLine, Ordering, acquire, release};
-use crate::tag::Tag;
+use crate::meta::{Meta, Place};
+use crate::sync::{AtomicU32, CacheLine, Ordering, acquire, release};
+use crate::tag::{self, Tag};
 
 /// Most entries of a magazine.
 pub const MAGAZINE_LEN: usize = if cfg!(any(loom, forebay_model)) {
     2
 } else {
-    64
+    128
 };
 
 /// A place for up to [`MAGAZINE_LEN`] free mbufs, owned by one slot at a time.
@@ -62,6 +63,7 @@ const _: () = assert!(size_of::<Magazine>() == 64 + 4 * MAGAZINE_LEN);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range<'m> {
     pub(crate) tags: &'m [Tag],
+    pub(crate) briefs: &'m [Brief],
     pub(crate) metas: &'m [Meta],
     /// The index of the first of them.
     pub(crate) first: MbufIndex,
@@ -71,13 +73,59 @@ pub(crate) struct Range<'m> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record<'m> {
     pub(crate) tag: &'m Tag,
+    pub(crate) brief: &'m Brief,
+    /// What the mbuf's last user left, if the brief is lazy; never if the tag says *linked*.
     pub(crate) meta: &'m Meta,
+}
+
+impl<'m> Record<'m> {
+    /// The meta, written by now. For who holds the mbuf.
+    #[inline]
+    pub(crate) fn settled(&self) -> &'m Meta {
+        let brief = self.brief.read();
+        if brief.is_lazy() {
+            self.meta.settle(brief);
+            self.brief.write(brief.settled());
+        }
+        self.meta
+    }
+
+    /// What is asked of the packet, by its brief, or its meta if that does not know.
+    #[inline]
+    pub(crate) fn facts(&self) -> Facts {
+        let facts = self.brief.read().facts();
+        facts.unwrap_or_else(|| self.meta.facts())
+    }
+
+    /// Notes where the packet came by, and tells what is asked of it. For who holds the mbuf.
+    #[inline]
+    pub(crate) fn come_by(&self, port: u16, queue: u16) -> Facts {
+        let brief = self.brief.read();
+        if brief.is_lazy()
+            && let Some(brief) = brief.come_by(port, queue)
+            && let Some(facts) = brief.facts()
+        {
+            self.brief.write(brief);
+            return facts;
+        }
+        let meta = self.settled();
+        let place = meta.place();
+        meta.set_place(Place {
+            port,
+            queue,
+            ..place
+        });
+        let facts = meta.facts();
+        self.brief.write(Seen::of(facts));
+        facts
+    }
 }
 
 impl<'m> Range<'m> {
     /// No mbufs.
     pub(crate) const EMPTY: Self = Self {
         tags: &[],
+        briefs: &[],
         metas: &[],
         first: MbufIndex::NONE,
     };
@@ -86,6 +134,18 @@ impl<'m> Range<'m> {
     #[inline]
     pub(crate) fn tag(&self, index: MbufIndex) -> Option<&'m Tag> {
         self.tags.get(self.number(index))
+    }
+
+    /// The brief of an index, if it is one of these.
+    #[inline]
+    pub(crate) fn brief(&self, index: MbufIndex) -> Option<&'m Brief> {
+        self.briefs.get(self.number(index))
+    }
+
+    /// What a brief knows of a packet, if it is one of these.
+    #[inline]
+    pub(crate) fn known(&self, bits: u32) -> Option<Facts> {
+        self.brief(MbufIndex::from_bits(bits))?.read().facts()
     }
 
     /// The meta of an index, if it is one of these.
@@ -99,6 +159,7 @@ impl<'m> Range<'m> {
     pub(crate) fn find(&self, index: MbufIndex) -> Option<Record<'m>> {
         Some(Record {
             tag: self.tag(index)?,
+            brief: self.brief(index)?,
             meta: self.meta(index)?,
         })
     }
@@ -170,23 +231,40 @@ impl Magazine {
 
     /// Alloc, steps 1 and 2: takes up to `out.len()` of the `held` entries of a magazine that is ours.
     ///
-    /// An entry that names no mbuf of `range`, or one that is not free, is dropped from the list and counted as bad: a
+    /// What is taken is tagged `me`, and its brief says `fresh`. An entry that names no mbuf of `range`, or one that is not free, is dropped from the list and counted as bad: a
     /// scribbled magazine must not make two owners of one buffer.
     #[inline]
-    pub(crate) fn take(&self, range: Range<'_>, held: usize, me: Holder, out: &mut [u32]) -> Taken {
+    pub(crate) fn take(
+        &self,
+        range: Range<'_>,
+        held: usize,
+        (me, fresh): (Holder, Seen),
+        out: &mut [u32],
+    ) -> Taken {
         let wanted = out.len().min(held);
         let left = held - wanted;
-        let mut taken = 0;
-        // 1. tag <- me, for all of them. From the top: what came back last is the warmest.
-        for entry in self.entries.0[left..held].iter().rev() {
+        // 1. tag <- me. What is written besides, no step goes by.
+        let take = |entry: &AtomicU32, place: &mut u32| {
             let index = MbufIndex::from_bits(entry.load(Ordering::Relaxed));
-            if let Some(tag) = range.tag(index)
-                && tag.read().is_pool()
-                && let Some(place) = out.get_mut(taken)
-            {
-                tag.set(me);
-                *place = index.bits();
-                taken += 1;
+            let Some(tag) = range.tag(index).filter(|tag| tag.read().is_pool()) else {
+                return false;
+            };
+            tag.set(me);
+            if let Some(brief) = range.brief(index) {
+                brief.write(fresh);
+            }
+            *place = index.bits();
+            true
+        };
+        // From the top: what came back last is the warmest.
+        let stock = self.entries.0[left..held].iter().rev();
+        let good = stock.clone().zip(out.iter_mut());
+        let good = good.map(|(entry, place)| take(entry, place));
+        let mut taken = good.take_while(|good| *good).count();
+        // Behind a bad one there are others.
+        for entry in stock.skip(taken + 1) {
+            if let Some(place) = out.get_mut(taken) {
+                taken += usize::from(take(entry, place));
             }
         }
         // 2. count - n, once. Release: who sees the count sees the tags. Pairs with the Acquire in `count`.
@@ -198,32 +276,27 @@ impl Magazine {
         }
     }
 
-    /// Asks the processor for the metas of the `count` mbufs that are taken next, to be written: other cores have read them, and
-    /// to take one line back after the other costs a hundred cycles each.
+    /// Free: lists `indices` behind the `held` entries of a magazine that is ours, and tags them `POOL`: as many as fit, up to
+    /// the first whose tag does not `suit`, or that is none of `range`. Returns how many.
     #[inline]
-    pub(crate) fn prefetch(&self, range: Range<'_>, held: usize, count: usize) {
-        let next = self.entries.0.get(held.saturating_sub(count)..held);
-        for entry in next.unwrap_or_default() {
-            if let Some(meta) = range.meta(MbufIndex::from_bits(entry.load(Ordering::Relaxed))) {
-                prefetch_to_write(core::ptr::from_ref(meta));
-            }
-        }
-    }
-
-    /// Free: lists `indices` behind the `held` entries of a magazine that is ours, and tags them `POOL`.
-    ///
-    /// Returns how many fitted, from the front of `indices`.
-    #[inline]
-    pub(crate) fn give(&self, range: Range<'_>, held: usize, indices: &[u32]) -> usize {
-        let Some(places) = self.entries.0.get(held..) else {
-            return 0;
-        };
+    pub(crate) fn give(
+        &self,
+        range: Range<'_>,
+        held: usize,
+        indices: &[u32],
+        suits: impl Fn(tag::Seen) -> bool,
+    ) -> usize {
+        let places = self.entries.0.get(held..).unwrap_or_default();
         // 1. entry[count] <- m.
-        let mut given = 0;
-        for (place, index) in places.iter().zip(indices) {
-            place.store(*index, Ordering::Relaxed);
-            given += 1;
-        }
+        let listed = places.iter().zip(indices).take_while(|(place, index)| {
+            let tag = range.tag(MbufIndex::from_bits(**index));
+            let suits = tag.is_some_and(|tag| suits(tag.read()));
+            if suits {
+                place.store(**index, Ordering::Relaxed);
+            }
+            suits
+        });
+        let given = listed.count();
         // 2. count + n, once. Release: who sees the count sees the entries. Pairs with the Acquire in `count`.
         self.set_count(held + given);
         // 3. tag <- POOL.
@@ -312,8 +385,10 @@ pub(crate) struct Taken {
     pub(crate) bad: usize,
 }
 
-/// Magazines that one word of hints covers.
-pub(crate) const HINTS_PER_WORD: usize = 32;
+/// In a hint: the magazine has entries.
+const STOCK: u32 = 1;
+/// In a hint: it has room.
+const ROOM: u32 = 2;
 
 /// What a seeker needs of a magazine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,28 +411,21 @@ impl Need {
         }
     }
 
-    /// The magazines of a word of hints that meet it: best ones, and all.
-    fn select(self, word: u64) -> (u32, u32) {
-        let (stock, room) = (low(word), low(word >> 32));
+    /// The hint of a magazine that meets it best, and what that of any has that meets it.
+    fn hints(self) -> (u32, u32) {
         match self {
-            Self::Stock => (stock & !room, stock),
-            Self::Room => (room & !stock, room),
-            Self::Partial => (stock & room, stock & room),
+            Self::Stock => (STOCK, STOCK),
+            Self::Room => (ROOM, ROOM),
+            Self::Partial => (STOCK | ROOM, STOCK | ROOM),
         }
     }
-}
-
-/// The lower half.
-const fn low(word: u64) -> u32 {
-    let [a, b, c, d, ..] = word.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
 
 /// All magazines of a pool, with their hints.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rack<'m> {
     pub(crate) magazines: &'m [Magazine],
-    pub(crate) hints: &'m [AtomicU64],
+    pub(crate) hints: &'m [AtomicU32],
 }
 
 /// A magazine that is ours, and how many entries it has. The count is kept here: what lies in memory, others could write.
@@ -374,23 +442,20 @@ impl<'m> Rack<'m> {
     /// The lowest numbers are tried first: so few magazines, and few mbufs, circulate among those that are busy, and
     /// these stay in the caches.
     pub(crate) fn claim(&self, me: Owner, need: Need) -> Option<Held<'m>> {
-        self.claim_hinted(me, need, true)
-            .or_else(|| self.claim_hinted(me, need, false))
+        let (best, any) = need.hints();
+        self.claim_hinted(me, need, |hint| hint == best)
+            .or_else(|| self.claim_hinted(me, need, |hint| hint & any == any))
     }
 
-    fn claim_hinted(&self, me: Owner, need: Need, best: bool) -> Option<Held<'m>> {
-        for (word_number, word) in self.hints.iter().enumerate() {
-            let (full, any) = need.select(word.load(Ordering::Relaxed));
-            let mut candidates = if best { full } else { any };
-            while candidates != 0 {
-                let bit = candidates.trailing_zeros() as usize;
-                candidates &= candidates - 1;
-                if let Some(held) = self.claim_one(me, need, word_number * HINTS_PER_WORD + bit) {
-                    return Some(held);
-                }
-            }
-        }
-        None
+    fn claim_hinted(
+        &self,
+        me: Owner,
+        need: Need,
+        promises: impl Fn(u32) -> bool,
+    ) -> Option<Held<'m>> {
+        let hints = self.hints.iter().enumerate();
+        let mut promising = hints.filter(|(_, hint)| promises(hint.load(Ordering::Relaxed)));
+        promising.find_map(|(number, _)| self.claim_one(me, need, number))
     }
 
     /// Looks at the owner words of `count` magazines from `start` on: the truth, for when the hints lie.
@@ -413,10 +478,8 @@ impl<'m> Rack<'m> {
             number,
             count,
         };
-        // After the claim, so that a magazine is never free without its hints.
-        if let Some((word, bits)) = self.hint(number) {
-            word.fetch_and(!bits, Ordering::Relaxed);
-        }
+        // After the claim, so that a magazine is never free without its hint.
+        self.set_hint(number, 0);
         if need.met_by(count) {
             return Some(held);
         }
@@ -426,17 +489,10 @@ impl<'m> Rack<'m> {
 
     /// Lets go of a magazine, with the hints that its count deserves.
     pub(crate) fn release(&self, held: Held<'m>) {
-        if let Some((word, bits)) = self.hint(held.number) {
-            let mut hints = 0;
-            if held.count > 0 {
-                hints |= u64::from(low(bits));
-            }
-            if held.count < MAGAZINE_LEN {
-                hints |= bits >> 32 << 32;
-            }
-            // Relaxed: a hint. Before the owner word, so that a magazine is never free without its hints.
-            word.fetch_or(hints, Ordering::Relaxed);
-        }
+        let stock = if held.count > 0 { STOCK } else { 0 };
+        let room = if held.count < MAGAZINE_LEN { ROOM } else { 0 };
+        // Before the owner word, so that a magazine is never free without its hint.
+        self.set_hint(held.number, stock | room);
         held.magazine.release();
     }
 
@@ -454,9 +510,7 @@ impl<'m> Rack<'m> {
                 continue;
             }
             // Before it is free, as in `release`.
-            if let Some((word, bits)) = self.hint(number) {
-                word.fetch_or(bits, Ordering::Relaxed);
-            }
+            self.set_hint(number, STOCK | ROOM);
             let listed = u32::try_from(magazine.count()).unwrap_or(u32::MAX);
             if magazine.free_of(owner, range, is_dead).is_some() {
                 magazines += 1;
@@ -466,10 +520,11 @@ impl<'m> Rack<'m> {
         (magazines, entries)
     }
 
-    /// The word and both bits of a magazine.
-    fn hint(&self, number: usize) -> Option<(&'m AtomicU64, u64)> {
-        let word = self.hints.get(number / HINTS_PER_WORD)?;
-        let bit = number % HINTS_PER_WORD;
-        Some((word, (1 << bit) | (1 << (bit + 32))))
+    /// Relaxed: a hint, and one writer at a time, who owns the magazine; its owner word passes it on.
+    #[cfg_attr(forebay_model, track_caller)]
+    fn set_hint(&self, number: usize, hint: u32) {
+        if let Some(word) = self.hints.get(number) {
+            word.store(hint, Ordering::Relaxed);
+        }
     }
 }

@@ -22,6 +22,7 @@
 use core::fmt;
 use core::slice;
 
+use crate::brief::{Brief, Seen};
 use crate::cache::Cache;
 use crate::flags::{OffloadFlags, TxOffload};
 use crate::index::MbufIndex;
@@ -84,17 +85,19 @@ impl<'c> Mbuf<'c> {
     /// Its first segment.
     #[inline]
     pub(crate) fn part(&self) -> Part<'_> {
-        let (cache, Record { tag, meta }) = self
+        let (cache, record) = self
             .lcore
             .find(self.index)
             .expect("an mbuf's index was checked against its pool when the mbuf was made");
-        Part {
-            lcore: self.lcore,
-            cache,
-            tag,
-            meta,
-            index: self.index,
-        }
+        Part::new(self.lcore, cache, record, self.index)
+    }
+
+    /// Its first segment, for who changes what the brief says of the packet: that is forgotten.
+    #[inline]
+    pub(crate) fn changing(&self) -> Part<'_> {
+        let part = self.part();
+        part.brief.write(Seen::UNKNOWN);
+        part
     }
 
     /// Its first segment, to write.
@@ -197,7 +200,7 @@ impl<'c> Mbuf<'c> {
     /// Makes room for `n` bytes before the data and returns it; `None` if there is not so much headroom.
     #[inline]
     pub fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
-        let part = self.part_mut();
+        let part = PartMut(self.changing());
         let (mut span, meta) = (part.0.span(), part.0.meta);
         let short = u16::try_from(n).ok()?;
         span.off = span.off.checked_sub(short)?;
@@ -212,7 +215,7 @@ impl<'c> Mbuf<'c> {
     /// Makes room for `n` bytes behind the data of the last segment and returns it; `None` if there is not so much tailroom.
     #[inline]
     pub fn append(&mut self, n: usize) -> Option<&mut [u8]> {
-        let (head, (last, _)) = (self.part().meta, self.last());
+        let (head, (last, _)) = (self.changing().meta, self.last());
         if n > last.tailroom() {
             return None;
         }
@@ -230,7 +233,7 @@ impl<'c> Mbuf<'c> {
     /// Cuts `n` bytes off the front of the first segment; `false`, and nothing done, if it has fewer.
     #[inline]
     pub fn adj(&mut self, n: usize) -> bool {
-        let part = self.part_mut().0;
+        let part = self.changing();
         let mut span = part.span();
         let Some(short) = u16::try_from(n).ok().filter(|short| *short <= span.len) else {
             return false;
@@ -245,7 +248,7 @@ impl<'c> Mbuf<'c> {
     /// Cuts `n` bytes off the end of the last segment; `false`, and nothing done, if it has fewer.
     #[inline]
     pub fn trim(&mut self, n: usize) -> bool {
-        let head = self.part().meta;
+        let head = self.changing().meta;
         let (last, _) = self.last_mut();
         let (span, meta) = (last.0.span(), last.0.meta);
         let Some(short) = u16::try_from(n).ok().filter(|short| *short <= span.len) else {
@@ -293,7 +296,7 @@ impl<'c> Mbuf<'c> {
     /// Says which port it came by.
     #[inline]
     pub fn set_port(&mut self, port: u16) {
-        let meta = self.part().meta;
+        let meta = self.changing().meta;
         meta.set_place(Place {
             port,
             ..meta.place()
@@ -360,7 +363,7 @@ impl<'c> Mbuf<'c> {
     /// Replaces the flags.
     #[inline]
     pub fn set_flags(&mut self, flags: OffloadFlags) {
-        let meta = self.part().meta;
+        let meta = self.changing().meta;
         meta.set_flags(meta.flags() & !OffloadFlags::MASK | flags.bits());
     }
 
@@ -382,7 +385,7 @@ impl<'c> Mbuf<'c> {
     /// Sets checksum and segmentation; the flags say what of it is wanted.
     #[inline]
     pub fn set_offload(&mut self, offload: TxOffload) {
-        let meta = self.part().meta;
+        let meta = self.changing().meta;
         let kind = u64::from(offload.gso_type) << TxOffload::TYPE_SHIFT;
         meta.set_offload(offload.bits());
         meta.set_flags(meta.flags() & !TxOffload::TYPE_MASK | kind);
@@ -453,11 +456,25 @@ pub(crate) struct Part<'m> {
     pub(crate) lcore: &'m Lcore,
     pub(crate) cache: &'m Cache,
     pub(crate) tag: &'static Tag,
+    brief: &'static Brief,
     pub(crate) meta: &'static Meta,
     pub(crate) index: MbufIndex,
 }
 
 impl<'m> Part<'m> {
+    /// Of an mbuf that `lcore` holds.
+    #[inline]
+    fn new(lcore: &'m Lcore, cache: &'m Cache, record: Record<'static>, index: MbufIndex) -> Self {
+        Self {
+            lcore,
+            cache,
+            tag: record.tag,
+            brief: record.brief,
+            meta: record.settled(),
+            index,
+        }
+    }
+
     /// The mbuf whose frame this one shows: itself, or the original of a clone. `None` if that is not an mbuf of this slot.
     #[inline]
     pub(crate) fn direct(&self) -> Option<Self> {
@@ -465,15 +482,9 @@ impl<'m> Part<'m> {
         if original.is_none() {
             return Some(*self);
         }
-        let (cache, Record { tag, meta }) = self.lcore.find(original)?;
-        let direct = Self {
-            lcore: self.lcore,
-            cache,
-            tag,
-            meta,
-            index: original,
-        };
-        (tag.holder() == self.lcore.holder()).then_some(direct)
+        let (cache, record) = self.lcore.find(original)?;
+        let ours = record.tag.holder() == self.lcore.holder();
+        ours.then(|| Self::new(self.lcore, cache, record, original))
     }
 
     /// Offset and length, read once; empty if they do not fit the frame.
@@ -563,19 +574,10 @@ impl<'m> Iterator for Parts<'m> {
         let Links { next, .. } = part.meta.links();
         if !next.is_none() && self.left > 0 {
             // A link from shared memory: followed only to what is in range and held by us.
-            self.next = self
-                .lcore
-                .find(next)
-                .and_then(|(cache, Record { tag, meta })| {
-                    let ours = tag.holder() == self.lcore.holder();
-                    ours.then_some(Part {
-                        lcore: self.lcore,
-                        cache,
-                        tag,
-                        meta,
-                        index: next,
-                    })
-                });
+            self.next = self.lcore.find(next).and_then(|(cache, record)| {
+                let ours = record.tag.holder() == self.lcore.holder();
+                ours.then(|| Part::new(self.lcore, cache, record, next))
+            });
         }
         Some(part)
     }

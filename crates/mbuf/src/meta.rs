@@ -15,11 +15,16 @@
 //! So every word has one writer at a time, and a plain load and store does for a reference count. What travels between
 //! processes is ordered by the ring or the magazine it travels through; all accesses here are relaxed.
 //!
-//! **If a process dies:** the tag tells the sweep whose the mbuf was. All words here are written anew when the mbuf is
-//! allocated again, so that it does not matter which of them its last user got to write.
+//! An mbuf that was allocated and of which nobody has asked more than its brief says is *lazy*: here stands
+//! what its last user left.
+//!
+//! **If a process dies:** the tag tells the sweep whose the mbuf was, and whether there are links to go by. All words here are
+//! written anew before the mbuf's next holder reads one, so that it does not matter which of them its last user got to write.
 
+use crate::brief::{Facts, Seen};
 use crate::flags::{OffloadFlags, TxOffload};
 use crate::index::MbufIndex;
+use crate::shape::HEADROOM;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The shape and the offload data of one mbuf.
@@ -135,22 +140,21 @@ impl Links {
 pub const PORT_NONE: u16 = u16::MAX;
 
 impl Meta {
-    /// Makes this a fresh mbuf: one segment of `len` bytes, no flag, `headroom` bytes before the data.
-    #[inline]
-    pub(crate) fn renew(&self, headroom: u16, len: u16) {
-        const FRESH: Place = Place {
-            port: PORT_NONE,
-            queue: 0,
-            segments: 1,
-            vlan: 0,
-        };
+    /// Writes what a lazy brief says: one segment behind the headroom, no flag.
+    #[inline(never)]
+    pub(crate) fn settle(&self, brief: Seen) {
         self.refs.store(1, Ordering::Relaxed);
         self.set_span(Span {
-            off: headroom,
-            len,
-            packet_len: u32::from(len),
+            off: HEADROOM,
+            len: brief.len(),
+            packet_len: u32::from(brief.len()),
         });
-        self.set_place(FRESH);
+        self.set_place(Place {
+            port: brief.port(),
+            queue: brief.queue(),
+            segments: 1,
+            vlan: 0,
+        });
         self.set_links(Links::NONE);
         self.set_flags(0);
     }
@@ -212,6 +216,16 @@ impl Meta {
     #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn set_flags(&self, flags: u64) {
         self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// What is asked of the packet, as its brief would tell it.
+    #[inline]
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            port: self.place().port,
+            len: self.span().packet_len,
+            segments: self.wire_segments(),
+        }
     }
 
     /// Packets on a wire: see `Mbuf::wire_segments`.
@@ -306,12 +320,15 @@ mod tests {
         });
         meta.set_refs(7);
         assert!(!meta.is_plain());
-        meta.renew(128, 0);
+        meta.settle(Seen::fresh(0));
         assert!(meta.is_plain());
         assert_eq!(
             (meta.flags(), meta.span().len, meta.span().packet_len),
             (0, 0, 0)
         );
         assert_eq!((meta.place().segments, meta.place().port), (1, PORT_NONE));
+        meta.settle(Seen::fresh(60).come_by(3, 7).unwrap());
+        assert_eq!((meta.span().off, meta.span().packet_len), (HEADROOM, 60));
+        assert_eq!((meta.place().port, meta.place().queue), (3, 7));
     }
 }

@@ -1,10 +1,10 @@
 //! A pool: a number of mbufs in one zone, and the magazines in which the free ones lie.
 //!
 //! ```text
-//! offset  0        64      64-aligned   64-aligned  64-aligned  64-aligned  64-aligned        4096-aligned
-//!         | header | hints | magazines  | tags      | metas     | private   | ... to the page | frames    |
-//!         | 64     | 8 for | 320 each   | 4 each    | 64 each   | private_  |                 | data_room |
-//!         |        | 32    |            |           |           | size each |                 | each      |
+//! offset  0        64      64-aligned   64-aligned  64-aligned  64-aligned  64-aligned  64-aligned        4096-aligned
+//!         | header | hints | magazines  | tags      | briefs    | metas     | private   | ... to the page | frames    |
+//!         | 64     | 4 for | 576 each   | 4 each    | 4 each    | 64 each   | private_  |                 | data_room |
+//!         |        | each  |            |           |           |           | size each |                 | each      |
 //! ```
 //!
 //! Frames of 2048 bytes lie 2048-aligned, so that the frame array can be an AF_XDP UMEM as it stands.
@@ -15,6 +15,7 @@
 //! | hints          | everybody, as [`magazine`](crate::magazine) says        | everybody |
 //! | magazines      | their owners                                            | everybody |
 //! | tags           | as [`tag`](crate::tag) says                             | everybody |
+//! | briefs         | who holds the mbuf                                      | everybody |
 //! | metas          | who holds the mbuf                                      | everybody |
 //! | private, frame | who holds the mbuf; the device, while it is tagged so   | likewise  |
 //!
@@ -39,9 +40,10 @@ use eal::process::{Owner, SLOTS_MAX};
 use eal::region::Region;
 use eal::zone::{Shared, Zone, ZoneKind, ZoneName};
 
+use crate::brief::Brief;
 use crate::error::Error;
 use crate::index::{MbufIndex, POOL_COUNT_MAX, POOLS_MAX};
-use crate::magazine::{HINTS_PER_WORD, Held, MAGAZINE_LEN, Magazine, Rack, Range};
+use crate::magazine::{Held, MAGAZINE_LEN, Magazine, Rack, Range, Record};
 use crate::meta::Meta;
 use crate::shape::{
     HEADER_LEN, HEADROOM, MAGAZINES_PER_SLOT, MAGAZINES_SPARE, PAGE, Plan, PoolConfig, Shape,
@@ -149,6 +151,8 @@ impl Header {
 unsafe impl Shared for Header {}
 // SAFETY: transparent over an atomic, no pointer; any bits are a value.
 unsafe impl Shared for Tag {}
+// SAFETY: transparent over an atomic, no pointer; any bits are a value.
+unsafe impl Shared for Brief {}
 // SAFETY: `repr(C)` of atomics and arrays of them, no pointer; any bits are a value.
 unsafe impl Shared for Meta {}
 // SAFETY: `repr(C)` of atomics in cache lines, no pointer; any bits are a value.
@@ -157,18 +161,18 @@ unsafe impl Shared for Magazine {}
 /// What the parts of a pool look like, as one number: another release with another layout has another one.
 pub const LAYOUT: u64 = {
     let facts: [usize; 15] = [
-        4, // The revision: raise it when a word changes its meaning without moving.
+        5, // The revision: raise it when a word changes its meaning without moving.
         size_of::<Header>(),
         core::mem::offset_of!(Header, id),
         core::mem::offset_of!(Header, count),
         core::mem::offset_of!(Header, data_room),
         core::mem::offset_of!(Header, private_size),
         size_of::<Tag>(),
+        size_of::<Brief>(),
         size_of::<Meta>(),
         size_of::<Magazine>(),
         MAGAZINE_LEN,
         MAGAZINES_PER_SLOT * SLOTS_MAX + MAGAZINES_SPARE,
-        HINTS_PER_WORD,
         HEADROOM as usize,
         POOLS_MAX,
         POOL_COUNT_MAX as usize,
@@ -192,6 +196,7 @@ pub struct Pool {
     id: u8,
     shape: Shape,
     tags: &'static [Tag],
+    briefs: &'static [Brief],
     metas: &'static [Meta],
     rack: Rack<'static>,
     private: Bytes,
@@ -460,19 +465,20 @@ impl Pool {
             id,
             shape,
             tags: zone.slice(plan.tags, count).map_err(out)?,
+            briefs: zone.slice(plan.briefs, count).map_err(out)?,
             metas: zone.slice(plan.metas, count).map_err(out)?,
             rack: Rack {
                 magazines: zone
                     .slice(plan.magazines, plan.magazine_count)
                     .map_err(out)?,
-                hints: zone.slice(plan.hints, plan.hint_words).map_err(out)?,
+                hints: zone.slice(plan.hints, plan.magazine_count).map_err(out)?,
             },
             private: bytes(plan.private, shape.private_size)?,
             frames: bytes(plan.frames, shape.data_room)?,
         })
     }
 
-    /// Bytes of zone that such a pool takes: header, hints, magazines, 4 for each tag, 64 for each meta, private areas, frames.
+    /// Bytes of zone that such a pool takes: header, hints, magazines, 4 for each tag and each brief, 64 for each meta, private areas, frames.
     ///
     /// # Errors
     ///
@@ -568,14 +574,16 @@ impl Pool {
     /// [`SEGMENTS_MAX`](crate::SEGMENTS_MAX) of them.
     #[must_use]
     pub fn next(&self, index: MbufIndex) -> Option<MbufIndex> {
-        let next = self.range().meta(index)?.links().next;
-        (!next.is_none()).then_some(next)
+        let Record { tag, meta, .. } = self.range().find(index)?;
+        let next = meta.links().next;
+        (tag.read().is_linked() && !next.is_none()).then_some(next)
     }
 
     #[inline]
     pub(crate) fn range(&self) -> Range<'static> {
         Range {
             tags: self.tags,
+            briefs: self.briefs,
             metas: self.metas,
             first: MbufIndex::new(self.id, 0),
         }
@@ -618,19 +626,6 @@ pub(crate) fn prefetch<T>(line: *const T) {
         // SAFETY: a hint; it reads nothing that a program could see, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = line;
-}
-
-/// Asks the processor to fetch a line, to be written: no other core has it then.
-#[inline]
-pub(crate) fn prefetch_to_write<T>(line: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint, which every 64-bit processor knows or passes over; it changes nothing that a program could see, whatever
-    // the address. (The intrinsic is a plain prefetch unless the build names a processor that has this.)
-    unsafe {
-        core::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
-    };
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = line;
 }

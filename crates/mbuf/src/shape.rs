@@ -4,11 +4,12 @@ use core::fmt;
 
 use eal::process::SLOTS_MAX;
 
+use crate::brief::Brief;
 use crate::error::Error;
 use crate::index::POOL_COUNT_MAX;
-use crate::magazine::{HINTS_PER_WORD, MAGAZINE_LEN, Magazine};
+use crate::magazine::{MAGAZINE_LEN, Magazine};
 use crate::meta::Meta;
-use crate::sync::AtomicU64;
+use crate::sync::AtomicU32;
 use crate::tag::Tag;
 
 /// Bytes before the data in a fresh mbuf, for headers to come. As in DPDK.
@@ -127,10 +128,10 @@ impl fmt::Display for Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) hints: usize,
-    pub(crate) hint_words: usize,
     pub(crate) magazines: usize,
     pub(crate) magazine_count: usize,
     pub(crate) tags: usize,
+    pub(crate) briefs: usize,
     pub(crate) metas: usize,
     pub(crate) private: usize,
     pub(crate) frames: usize,
@@ -146,21 +147,21 @@ impl Shape {
         // since with ours they would hold more mbufs than there are.
         let magazine_count =
             count.div_ceil(MAGAZINE_LEN) + MAGAZINES_PER_SLOT * SLOTS_MAX + MAGAZINES_SPARE;
-        let hint_words = magazine_count.div_ceil(HINTS_PER_WORD);
 
         let hints = HEADER_LEN;
-        let magazines = (hints + hint_words * size_of::<AtomicU64>()).next_multiple_of(LINE);
+        let magazines = (hints + magazine_count * size_of::<AtomicU32>()).next_multiple_of(LINE);
         let tags = magazines + magazine_count * size_of::<Magazine>();
-        let metas = (tags + count * size_of::<Tag>()).next_multiple_of(LINE);
+        let briefs = (tags + count * size_of::<Tag>()).next_multiple_of(LINE);
+        let metas = (briefs + count * size_of::<Brief>()).next_multiple_of(LINE);
         let private = metas + count * size_of::<Meta>();
         let frames = (private + count * self.private_size as usize).next_multiple_of(PAGE);
         let len = frames + count * self.data_room as usize;
         Plan {
             hints,
-            hint_words,
             magazines,
             magazine_count,
             tags,
+            briefs,
             metas,
             private,
             frames,

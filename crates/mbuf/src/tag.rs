@@ -6,9 +6,8 @@
 //! ```
 //!
 //! Mbufs travel in bursts of neighbours, so that tags of a whole burst lie on two or three lines. Allocating, handing over and
-//! giving back a plain mbuf touch nothing else that another core may have: what travels between cores for the sake of safety
-//! is two bytes an mbuf and not a line. (In the metas it was a line: 30 to 55 million mbufs a second from core to core, and
-//! 11 million packets through the pipeline; packed, see `docs/performance.md`.)
+//! giving back a plain mbuf touch nothing else that another core may have, but for its brief: what travels
+//! between cores for the sake of safety is four bytes an mbuf and not a line.
 //!
 //! | bits    | written by                                                                          |
 //! |---------|-------------------------------------------------------------------------------------|
@@ -25,7 +24,9 @@
 //! **If a process dies:** the tag tells the sweep whose the mbuf was. Its other bits mean nothing there: what is freed is
 //! tagged `POOL`, without them.
 
+use eal::SlotId;
 use eal::holder::Holder;
+use eal::process::SLOTS_MAX;
 
 use crate::sync::{AtomicU32, Ordering, acquire, release};
 
@@ -99,6 +100,14 @@ impl Tag {
         );
     }
 
+    /// The same for what [`is_plain_in_ring`](Seen::is_plain_in_ring).
+    #[inline]
+    #[cfg_attr(forebay_model, track_caller)]
+    pub(crate) fn hand_plain_to(&self, holder: Holder) {
+        // Relaxed: as in `set`.
+        self.0.store(IN_RING | holder.bits(), Ordering::Relaxed);
+    }
+
     /// What was `seen`, sent or not.
     #[inline]
     #[cfg_attr(forebay_model, track_caller)]
@@ -143,12 +152,24 @@ impl Seen {
         self.0 & LINKED != 0
     }
 
+    /// Whether some slot sent it, nobody has received it yet, and it stands alone, as nearly all that a ring delivers: by one look.
+    #[inline]
+    pub(crate) fn is_plain_in_ring(self) -> bool {
+        ((self.0 ^ PLAIN_IN_RING) as usize) < SLOTS_MAX
+    }
+
     /// Whether it is free.
     #[inline]
     pub(crate) fn is_pool(self) -> bool {
         self.0 == Holder::POOL.bits()
     }
 }
+
+/// The tag of a plain mbuf in a ring, but for the number of the slot that sent it.
+const PLAIN_IN_RING: u32 = match SlotId::new(0) {
+    Some(slot) => IN_RING | Holder::slot(slot).bits(),
+    None => panic!("there is a slot 0"),
+};
 
 fn holder_in(bits: u32) -> Holder {
     Holder::from_bits(bits & !(IN_RING | LINKED))
@@ -161,8 +182,6 @@ const _: () = {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use eal::SlotId;
-
     use super::*;
 
     fn slot(number: u8) -> Holder {
@@ -185,6 +204,28 @@ mod tests {
         assert!(!tag.read().is_in_ring() && tag.read().is_linked());
         tag.set_pool();
         assert!(tag.read().is_pool() && !tag.read().is_linked());
+    }
+
+    #[test]
+    fn plain_one_in_a_ring_is_told_by_one_look() {
+        let tag = Tag::zeroed();
+        for number in [0, 1, 63] {
+            tag.set(slot(number));
+            assert!(!tag.read().is_plain_in_ring());
+            tag.set_in_ring(tag.read(), true);
+            assert!(tag.read().is_plain_in_ring());
+            tag.set_linked();
+            assert!(!tag.read().is_plain_in_ring());
+        }
+        for other in [
+            Holder::POOL,
+            Holder::queue(0, 0, false),
+            Holder::from_bits(0x0100_0040),
+        ] {
+            tag.set(other);
+            tag.set_in_ring(tag.read(), true);
+            assert!(!tag.read().is_plain_in_ring(), "{other:?}");
+        }
     }
 
     #[test]

@@ -197,14 +197,13 @@ fn walk_magazines(
                 .push(Listed::Magazine(number));
         }
         if owner == 0 {
-            let hints = world.read_wide(pool.hints + number / 32 * 2);
-            let has = |bit: usize| hints >> bit & 1 == 1;
-            if count > 0 && !has(number % 32) {
+            let hint = world.read(pool.hints + number);
+            if count > 0 && hint & 1 == 0 {
                 faults.push(format!(
                     "magazine {number} has entries, and no hint says so"
                 ));
             }
-            if count < MAGAZINE_LEN && !has(number % 32 + 32) {
+            if count < MAGAZINE_LEN && hint & 2 == 0 {
                 faults.push(format!("magazine {number} has room, and no hint says so"));
             }
         }
@@ -275,10 +274,10 @@ fn list_chain(
             .iter()
             .find_map(|pool| Some((pool, pool.number(index)?)));
         let Some((pool, number)) = found else { break };
-        index = world.read(pool.meta(number) + 6);
-        if index == NONE {
+        let Some(next) = pool.next(world, number) else {
             break;
-        }
+        };
+        index = next;
     }
 }
 

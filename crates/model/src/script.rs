@@ -91,10 +91,9 @@ impl Script {
                 .iter()
                 .find_map(|pool| Some((pool, pool.number(last)?)));
             let Some((pool, number)) = found else { break };
-            let next = self.machine.world.read(pool.meta(number) + 6);
-            if next == u32::MAX {
+            let Some(next) = pool.next(&self.machine.world, number) else {
                 break;
-            }
+            };
             segments.push(next);
         }
         segments

@@ -133,6 +133,13 @@ const HARMLESS: &[Harmless] = &[
         why: "facts of the packet; no step goes by them",
     },
     Harmless {
+        kinds: &[Dropped, Late],
+        file: "mbuf/handoff.rs",
+        function: "unmark",
+        line: "set_in_ring",
+        why: "a mark that stays is a defence less against misuse, and no step goes by it",
+    },
+    Harmless {
         kinds: &[Late],
         file: "mbuf/lcore.rs",
         function: "free_user",
@@ -154,11 +161,11 @@ const HARMLESS: &[Harmless] = &[
         why: "who dies before it leaves the queue to the dead, whom the next sweep looks at again",
     },
     Harmless {
-        kinds: &[Dropped],
+        kinds: &[Dropped, Late],
         file: "mbuf/magazine.rs",
         function: "claim_one",
-        line: "fetch_and",
-        why: "a hint that stays set costs the next seeker a look",
+        line: "set_hint",
+        why: "a hint that stays set costs the next seeker a look, and its owner sets it anew before it lets go",
     },
     Harmless {
         kinds: &[Dropped, Late],
@@ -196,9 +203,23 @@ const HARMLESS: &[Harmless] = &[
         why: "a fresh zone is zero, which is POOL",
     },
     Harmless {
+        kinds: &[Late],
+        file: "mbuf/meta.rs",
+        function: "settle",
+        line: "refs.store",
+        why: "who sends a chain reads it before he publishes, so it cannot come later",
+    },
+    Harmless {
+        kinds: &[Late],
+        file: "mbuf/meta.rs",
+        function: "settle",
+        line: "set_links",
+        why: "who sends a chain reads it before he publishes, so it cannot come later",
+    },
+    Harmless {
         kinds: &[Dropped, Late],
         file: "mbuf/meta.rs",
-        function: "renew",
+        function: "settle",
         line: "set_flags(0)",
         why: "a mark that stays is a defence less against misuse, and no step goes by it",
     },

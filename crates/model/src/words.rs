@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! pool  0    layout u64, id u32, count u32
-//!       64   hints: a u64 for 32 magazines
+//!       64   hints: a u32 a magazine
 //!       then magazines, 128 bytes each: owner u32, count u32; at 64 two indices u32
-//!       then tags, u32 each; then metas, 64 bytes each: unused u32, references u32, span u64, place u64, next u32 and original u32, flags u64, ...
+//!       then tags, u32 each; then briefs, u32 each; then metas, 64 bytes each: unused u32, references u32, span u64, place u64, next u32 and original u32, flags u64, ...
 //! ring  0    layout, flags, size, lanes, limit: u64 each
 //!       64   consumer u64
 //!       160  whether it carries mbufs u64
@@ -49,6 +49,11 @@ pub(crate) enum Class {
     Strong,
 }
 
+/// In a tag: the mbuf has links.
+const TAG_LINKED: u32 = 1 << 30;
+/// Where a meta says which segment is next.
+const META_LINKS: usize = 6;
+
 /// A pool's words.
 #[derive(Debug, Clone)]
 pub(crate) struct PoolWords {
@@ -66,9 +71,9 @@ impl PoolWords {
         let (id, count) = (world.read(start + 2), world.read(start + 3) as usize);
         let magazine_count = count.div_ceil(MAGAZINE_LEN) + MAGAZINES_BESIDES;
         let hints = start + LINE;
-        let hint_words = magazine_count.div_ceil(32) * 2;
-        let magazines = start + (LINE + hint_words).next_multiple_of(LINE);
+        let magazines = start + (LINE + magazine_count).next_multiple_of(LINE);
         let tags = magazines + magazine_count * MAGAZINE_STRIDE;
+        let briefs = (tags - start + count).next_multiple_of(LINE);
         Self {
             id,
             count,
@@ -76,7 +81,7 @@ impl PoolWords {
             magazines,
             magazine_count,
             tags,
-            metas: start + (tags - start + count).next_multiple_of(LINE),
+            metas: start + briefs + count.next_multiple_of(LINE),
         }
     }
 
@@ -98,6 +103,13 @@ impl PoolWords {
     /// Where the meta of mbuf `number` starts.
     pub(crate) fn meta(&self, number: usize) -> usize {
         self.metas + number * META_STRIDE
+    }
+
+    /// The segment after mbuf `number`, by a look that is no step. Only of a linked one does the meta say so.
+    pub(crate) fn next(&self, world: &World, number: usize) -> Option<u32> {
+        let is_linked = world.read(self.tag(number)) & TAG_LINKED != 0;
+        let next = world.read(self.meta(number) + META_LINKS);
+        (is_linked && next != u32::MAX).then_some(next)
     }
 
     /// The number of the mbuf with this index, if it is of this pool.
@@ -262,11 +274,7 @@ impl Words {
     }
 
     fn add_pool(&mut self, pool: PoolWords) {
-        self.set(
-            pool.hints,
-            pool.magazine_count.div_ceil(32) * 2,
-            Class::Weak,
-        );
+        self.set(pool.hints, pool.magazine_count, Class::Weak);
         for number in 0..pool.magazine_count {
             self.set(pool.magazine(number), 2, Class::Strong);
             self.set(pool.entries(number), MAGAZINE_LEN, Class::Strong);

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! pool  0    layout u64, id u32, count u32, data room u32, private size u32
-//!       64   hints: a u64 for 32 magazines
-//!       then magazines, 320 bytes each: owner u32, count u32; at 64 up to 64 indices u32
+//!       64   hints: a u32 a magazine
+//!       then magazines, 576 bytes each: owner u32, count u32; at 64 up to 128 indices u32
 //!       then tags, u32 each: whose, in ring at bit 31, linked at bit 30
+//!       then briefs, u32 each: what is not needed here
 //!       then metas, 64 bytes each: at 24 next u32 and original u32, as one u64
 //! ring  0    layout, flags, size, lanes, limit: u64 each
 //!       160  not zero once mbufs were sent, u64; other rings hold numbers of their users'
@@ -27,14 +28,14 @@ const WORD: usize = size_of::<u64>();
 const HALF: usize = size_of::<u32>();
 
 /// Entries of a magazine, and what stands before them.
-const MAGAZINE_LEN: usize = 64;
+const MAGAZINE_LEN: usize = 128;
 const MAGAZINE_STRIDE: usize = LINE + MAGAZINE_LEN * HALF;
 /// Magazines beyond those that all buffers fill: two a slot and two more.
 const MAGAZINES_BESIDES: usize = 2 * 64 + 2;
-const MAGAZINES_A_HINT: usize = 32;
 const META_STRIDE: usize = 64;
 /// What a tag says besides whose the buffer is.
 const TAG_MARKS: u32 = 3 << 30;
+const TAG_LINKED: u32 = 1 << 30;
 const META_LINKS: usize = 24;
 /// Bits of an index that count within its pool.
 const NUMBER_BITS: u32 = 24;
@@ -106,10 +107,10 @@ impl<'r> PoolWords<'r> {
         }
         let buffers = usize::try_from(count).map_err(|_| Unreadable::Damaged)?;
         let magazine_count = buffers.div_ceil(MAGAZINE_LEN) + MAGAZINES_BESIDES;
-        let hints = magazine_count.div_ceil(MAGAZINES_A_HINT) * WORD;
-        let magazines = (LINE + hints).next_multiple_of(LINE);
+        let magazines = (LINE + magazine_count * HALF).next_multiple_of(LINE);
         let tags = magazines + magazine_count * MAGAZINE_STRIDE;
-        let metas = (tags + buffers * HALF).next_multiple_of(LINE);
+        let briefs = (tags + buffers * HALF).next_multiple_of(LINE);
+        let metas = (briefs + buffers * HALF).next_multiple_of(LINE);
         let magazine = |number: usize| {
             let at = magazines + number * MAGAZINE_STRIDE;
             Ok::<_, ZoneError>(MagazineWords {
@@ -151,17 +152,21 @@ impl<'r> PoolWords<'r> {
 
     /// The tag of buffer `number`.
     pub(crate) fn tag(&self, number: u32) -> u32 {
-        // Acquire: a tag is looked at after the places that a buffer may lie in.
-        let tag = self.tags.get(number as usize);
-        tag.map_or(0, |tag| tag.load(Ordering::Acquire)) & !TAG_MARKS
+        self.tag_word(number) & !TAG_MARKS
     }
 
-    /// The segment after buffer `number`.
+    fn tag_word(&self, number: u32) -> u32 {
+        // Acquire: a tag is looked at after the places that a buffer may lie in.
+        let tag = self.tags.get(number as usize);
+        tag.map_or(0, |tag| tag.load(Ordering::Acquire))
+    }
+
+    /// The segment after buffer `number`. Only of a linked buffer does its meta say so.
     pub(crate) fn next(&self, number: u32) -> Option<u32> {
         let word = (number as usize * META_STRIDE + META_LINKS) / WORD;
         let links = self.metas.get(word);
         let next = low(links.map_or(0, |word| word.load(Ordering::Acquire)));
-        (next != NONE).then_some(next)
+        (self.tag_word(number) & TAG_LINKED != 0 && next != NONE).then_some(next)
     }
 }
 

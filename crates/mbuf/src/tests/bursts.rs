@@ -1,7 +1,7 @@
 //! Up to 32 mbufs.
 
 use super::*;
-use crate::{BURST_MAX, Burst};
+use crate::{BURST_MAX, Burst, MAGAZINE_LEN, OffloadFlags, Totals, TxOffload};
 
 fn full<'c>(lcore: &'c Lcore, pool: Pool) -> Burst<'c> {
     let mut burst = Burst::new(lcore);
@@ -112,7 +112,8 @@ fn changes_through_iter_mut_stay() {
 /// What safe code could do to get one mbuf twice.
 #[test]
 fn mbuf_swapped_out_of_a_burst_is_owned_once() {
-    let pool = pool(80);
+    // The foreign slot has a magazine of its own.
+    let pool = pool(count(MAGAZINE_LEN + 80));
     let (lcore, foreign) = (lcore(pool), lcore(pool));
     let mut burst = full(&lcore, pool);
     let mut taken = Vec::new();
@@ -145,12 +146,77 @@ fn mbuf_swapped_out_of_a_burst_is_owned_once() {
     drop((burst, taken));
     // The forgotten ones are gone until the slot is swept, and nothing is listed twice.
     assert!(listed(pool).values().all(|count| *count == 1));
-    assert_eq!(listed(pool).len(), 80 - 1 - (BURST_MAX - 2));
+    assert_eq!(listed(pool).len(), MAGAZINE_LEN + 80 - 1 - (BURST_MAX - 2));
 }
 
-#[test]
-fn prefetch_of_anything_is_harmless() {
-    let pool = pool(80);
-    let lcore = lcore(pool);
-    full(&lcore, pool).prefetch();
+/// One change of a packet. Whether it succeeds is not the question here.
+fn change(pool: Pool, mbuf: &mut Mbuf<'_>, kind: usize, n: usize) {
+    match kind {
+        0 => drop(mbuf.append(n).is_some()),
+        1 => drop(mbuf.prepend(n % 200).is_some()),
+        2 => drop(mbuf.adj(n % 100)),
+        3 => drop(mbuf.trim(n % 100)),
+        4 => mbuf.set_port([0, 7, 0x7fff, crate::PORT_NONE][n % 4]),
+        5 => {
+            mbuf.set_offload(TxOffload {
+                hdr_len: 54,
+                gso_size: 500,
+                ..TxOffload::default()
+            });
+            mbuf.set_flags(OffloadFlags::GSO);
+        }
+        6 => mbuf.set_flags(OffloadFlags::NONE),
+        7 => drop(mbuf.extend_from_slice(pool, &[1; 5000][..n])),
+        8 => drop(mbuf.linearize()),
+        9 => drop(mbuf.reset_data(u16::try_from(n % 100).unwrap())),
+        10 => drop(
+            mbuf.clone_ref()
+                .map(|clone| core::mem::replace(mbuf, clone)),
+        ),
+        _ => drop(
+            mbuf.clone_deep(pool)
+                .map(|clone| core::mem::replace(mbuf, clone)),
+        ),
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, cases: 300, ..Default::default() })]
+
+    #[test]
+    fn briefs_say_what_the_metas_say(
+        len in 0_u16..2000,
+        changes in proptest::collection::vec((0_usize..8, 0_usize..14, 0_usize..5000), 0..40),
+    ) {
+        let pool = pool(600);
+        let lcore = lcore(pool);
+        let mut burst = Burst::new(&lcore);
+        // What was used before must not shine through.
+        lcore.alloc_burst_of(pool, &mut burst, 32, 1999);
+        burst.arrived(0, 3, 1);
+        burst.clear();
+        lcore.alloc_burst_of(pool, &mut burst, 8, len);
+        for (at, kind, n) in changes {
+            if kind == 13 {
+                burst.arrived(at, 5, 1);
+            } else if let Some(mut mbuf) = burst.iter_mut().nth(at) {
+                change(pool, &mut mbuf, kind, n);
+            }
+            let mut expected = Totals::default();
+            for mbuf in burst.iter() {
+                expected.packets += 1;
+                expected.bytes += mbuf.part().meta.span().packet_len as u64;
+                expected.segments += mbuf.wire_segments();
+            }
+            proptest::prop_assert_eq!(burst.totals(), expected);
+            let ports: Vec<u16> = burst.iter().map(|mbuf| mbuf.port()).collect();
+            let run = burst.run_of_port();
+            proptest::prop_assert_eq!(run.port, ports[0]);
+            let same = ports.iter().take_while(|port| **port == ports[0]).count();
+            proptest::prop_assert_eq!((run.len, run.totals.packets), (same, same as u64));
+        }
+        drop(burst);
+        drop(lcore);
+        assert_at_rest(pool);
+    }
 }

@@ -7,8 +7,9 @@ use eal::sync::{AtomicU32, AtomicU64, Ordering};
 
 use super::*;
 use crate::checksum::complete;
+use crate::magazine::Magazine;
 use crate::meta::Meta;
-use crate::{Burst, OffloadFlags, SEGMENTS_MAX};
+use crate::{Burst, MAGAZINE_LEN, OffloadFlags, SEGMENTS_MAX};
 
 /// Everything that can be done with an mbuf, whatever its facts say.
 fn exercise<'c>(lcore: &'c Lcore, pool: Pool, mbuf: &mut Mbuf<'c>) {
@@ -131,7 +132,7 @@ proptest! {
         len in 0_usize..700,
         words in proptest::collection::vec((0_usize..80, 0_usize..8, rubbish()), 1..100),
     ) {
-        let pool = pool(80);
+        let pool = pool(count(MAGAZINE_LEN + 80));
         let (lcore, other) = (lcore(pool), lcore(pool));
         let mut kept = other.mbuf_from(pool, b"kept").unwrap();
         // The other slot sits on one magazine, the rest of the pool is ours.
@@ -168,7 +169,7 @@ proptest! {
             for mut mbuf in out.iter_mut() {
                 exercise(&two, pool, &mut mbuf);
             }
-            out.prefetch();
+            let _ = (out.totals(), out.run_of_port(), out.arrived(0, 1, 1));
             scribble(pool, &words);
         }
         let _ = (pool.in_use(), pool.cached_by(one.owner()), listed(pool).len());
@@ -208,7 +209,7 @@ proptest! {
 /// Everything is somebody else's, or says so: a free must end, and keep what it cannot place.
 #[test]
 fn free_that_finds_no_magazine_ends_and_is_counted() {
-    let pool = pool(100);
+    let pool = pool(count(MAGAZINE_LEN + 36));
     let lcore = lcore(pool);
     let mut all: Vec<Burst<'_>> = Vec::new();
     loop {
@@ -218,9 +219,17 @@ fn free_that_finds_no_magazine_ends_and_is_counted() {
         }
         all.push(burst);
     }
-    let plan = config("pool", 100).shape().unwrap().plan();
+    let plan = config("pool", count(MAGAZINE_LEN + 36))
+        .shape()
+        .unwrap()
+        .plan();
     let owners: Vec<(usize, u64)> = (0..plan.magazine_count)
-        .map(|number| ((plan.magazines + number * 320) / 8, 0x1234))
+        .map(|number| {
+            (
+                (plan.magazines + number * size_of::<Magazine>()) / 8,
+                0x1234,
+            )
+        })
         .collect();
     scribble(pool, &owners);
     drop(all);

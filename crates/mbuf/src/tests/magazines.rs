@@ -1,9 +1,10 @@
 //! Magazines by references, and the numbers that make a free always find room.
 
 use eal::SlotId;
-use eal::sync::AtomicU64;
+use eal::sync::AtomicU32;
 
 use super::*;
+use crate::brief::Seen;
 use crate::magazine::{Held, MAGAZINE_LEN, Magazine, Need, Rack, Range};
 use crate::tag::Tag;
 use crate::{BURST_MAX, Burst};
@@ -16,6 +17,7 @@ fn tags(count: usize) -> Vec<Tag> {
 fn range(tags: &[Tag], pool: u8) -> Range<'_> {
     Range {
         tags,
+        briefs: &[],
         metas: &[],
         first: MbufIndex::new(pool, 0),
     }
@@ -38,14 +40,29 @@ fn take_hands_out_the_last_given_first_and_tags_it() {
     for tag in &tags {
         tag.set(holder(3));
     }
-    assert_eq!(magazine.give(range, 0, &given), 5);
+    assert_eq!(magazine.give(range, 0, &given, |_| true), 5);
     assert!(tags[..5].iter().all(|tag| tag.holder() == Holder::POOL));
     let mut out = [0; 3];
-    let done = magazine.take(range, 5, holder(4), &mut out);
+    let done = magazine.take(range, 5, (holder(4), Seen::fresh(0)), &mut out);
     assert_eq!((done.taken, done.left, done.bad), (3, 2, 0));
     assert_eq!(out, [index(4), index(3), index(2)]);
     assert!(tags[2..5].iter().all(|tag| tag.holder() == holder(4)));
     assert_eq!(magazine.count(), 2);
+}
+
+#[test]
+fn give_stops_at_what_does_not_suit_and_at_a_stranger() {
+    let (tags, magazine) = (tags(4), Magazine::zeroed());
+    let range = range(&tags, 0);
+    for tag in &tags {
+        tag.set(holder(3));
+    }
+    tags[2].set_linked();
+    let plain = |tag: crate::tag::Seen| !tag.is_linked();
+    assert_eq!(magazine.give(range, 0, &[0, 1, 2, 3], plain), 2);
+    assert_eq!(magazine.give(range, 2, &[2, 3], plain), 0);
+    assert_eq!(magazine.give(range, 2, &[2, 4, 3], |_| true), 1);
+    assert_eq!((magazine.count(), tags[3].holder()), (3, holder(3)));
 }
 
 #[test]
@@ -56,8 +73,9 @@ fn full_magazine_takes_no_more() {
         .map(|number| MbufIndex::new(0, number).bits())
         .take(tags.len())
         .collect();
-    assert_eq!(magazine.give(range, 0, &all), MAGAZINE_LEN);
-    assert_eq!(magazine.give(range, MAGAZINE_LEN, &all[MAGAZINE_LEN..]), 0);
+    assert_eq!(magazine.give(range, 0, &all, |_| true), MAGAZINE_LEN);
+    let more = &all[MAGAZINE_LEN..];
+    assert_eq!(magazine.give(range, MAGAZINE_LEN, more, |_| true), 0);
     assert_eq!(magazine.count(), MAGAZINE_LEN);
 }
 
@@ -66,9 +84,12 @@ fn entry_that_names_no_free_mbuf_is_dropped_and_counted() {
     let (tags, magazine) = (tags(4), Magazine::zeroed());
     let range = range(&tags, 0);
     let twice = [0, 1, 1, 4, u32::MAX, MbufIndex::new(1, 0).bits()];
-    assert_eq!(magazine.give(range, 0, &twice), 6);
+    assert_eq!(
+        magazine.stock(twice.into_iter().map(MbufIndex::from_bits)),
+        6
+    );
     let mut out = [0; 6];
-    let done = magazine.take(range, 6, holder(0), &mut out);
+    let done = magazine.take(range, 6, (holder(0), Seen::fresh(0)), &mut out);
     assert_eq!((done.taken, done.left, done.bad), (2, 0, 4));
     assert_eq!(out[..2], [1, 0]);
 }
@@ -84,11 +105,9 @@ fn magazine_has_one_owner() {
 }
 
 /// A rack whose magazines have these counts.
-fn rack(counts: &[usize]) -> (Vec<Magazine>, Vec<AtomicU64>) {
+fn rack(counts: &[usize]) -> (Vec<Magazine>, Vec<AtomicU32>) {
     let magazines: Vec<Magazine> = counts.iter().map(|_| Magazine::zeroed()).collect();
-    let hints: Vec<AtomicU64> = (0..counts.len().div_ceil(32))
-        .map(|_| AtomicU64::new(0))
-        .collect();
+    let hints: Vec<AtomicU32> = counts.iter().map(|_| AtomicU32::new(0)).collect();
     let rack = Rack {
         magazines: &magazines,
         hints: &hints,
@@ -126,10 +145,15 @@ fn lying_hints_cost_looks_and_nothing_else() {
         magazines: &magazines,
         hints: &hints,
     };
-    hints[0].store(u64::MAX, eal::sync::Ordering::Relaxed);
+    let lie = |hint| {
+        for word in &hints {
+            word.store(hint, eal::sync::Ordering::Relaxed);
+        }
+    };
+    lie(u32::MAX);
     assert_eq!(rack.claim(owner(1), Need::Stock).unwrap().number, 1);
     assert_eq!(rack.claim(owner(1), Need::Room).unwrap().number, 0);
-    hints[0].store(0, eal::sync::Ordering::Relaxed);
+    lie(0);
     assert!(rack.claim(owner(1), Need::Stock).is_none());
     assert_eq!(
         rack.claim_unhinted(owner(1), Need::Stock, 7, 3)
@@ -200,7 +224,7 @@ fn free_finds_room_when_every_slot_sits_on_two_magazines() {
 
 #[test]
 fn exits_merge_what_is_partial() {
-    let pool = pool(2048);
+    let pool = pool(count(32 * MAGAZINE_LEN));
     let lcores: Vec<Lcore> = (0..20).map(|_| lcore(pool)).collect();
     // Each frees what another allocated, so that all end with crumbs.
     let mut bits = Vec::new();
@@ -214,12 +238,12 @@ fn exits_merge_what_is_partial() {
             .find(MbufIndex::from_bits(bits[0]))
             .unwrap()
             .0
-            .give(lcore, &bits[..7]);
+            .give(lcore, &bits[..7], |_| true);
         lcore
             .find(MbufIndex::from_bits(bits[0]))
             .unwrap()
             .0
-            .give(lcore, &bits[7..]);
+            .give(lcore, &bits[7..], |_| true);
     }
     drop(lcores);
     assert_at_rest(pool);

@@ -1,7 +1,7 @@
 //! One mbuf.
 
 use super::*;
-use crate::{BadIndex, HEADROOM, OffloadFlags, PORT_NONE, TxOffload};
+use crate::{BadIndex, HEADROOM, MAGAZINE_LEN, OffloadFlags, PORT_NONE, TxOffload};
 
 #[test]
 fn fresh_mbuf_is_empty_and_has_the_usual_headroom() {
@@ -150,14 +150,15 @@ fn index_is_adopted_once_and_by_its_holder_only() {
 
 #[test]
 fn lcore_gives_all_back_when_it_goes() {
-    let pool = pool(150);
+    let count = 2 * MAGAZINE_LEN + 22;
+    let pool = pool(super::count(count));
     let lcore = lcore(pool);
     let slot = lcore.slot_id();
     let mbufs: Vec<Mbuf<'_>> = core::iter::from_fn(|| lcore.alloc(pool)).collect();
-    assert_eq!(mbufs.len(), 150);
+    assert_eq!(mbufs.len(), count);
     drop(mbufs);
     // A full magazine went back to the pool; the rest lies in the slot's own.
-    assert_eq!(pool.cached_by(lcore.owner()), 150 - 64);
+    assert_eq!(pool.cached_by(lcore.owner()), count - MAGAZINE_LEN);
     drop(lcore);
     assert_at_rest(pool);
     assert_eq!(super::lcore(pool).slot_id(), slot, "the slot is free again");

@@ -61,6 +61,11 @@ fn config(name: &str, count: u32) -> PoolConfig<'_> {
     }
 }
 
+/// A length as a number of mbufs.
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap()
+}
+
 /// A pool of `count` small mbufs in a region of its own.
 fn pool(count: u32) -> Pool {
     let config = config("pool", count);

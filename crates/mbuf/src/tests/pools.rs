@@ -113,12 +113,15 @@ fn full_region_says_what_to_raise() {
 #[test]
 fn size_is_the_sum_of_its_terms() {
     let (count, private, room) = (1000_usize, 16, 256);
-    // Header, hints of 146 + 2 magazines, the magazines, tags, metas, private areas; to the page; frames.
+    // Header, hints, the magazines, tags, briefs, metas, private areas; to the page; frames.
     let magazines = count.div_ceil(MAGAZINE_LEN) + 2 * eal::SLOTS_MAX + 2;
-    let hints = 8 * magazines.div_ceil(32);
+    let hints = 4 * magazines;
     let tags = (count * 4).next_multiple_of(64);
-    let head =
-        (64 + hints).next_multiple_of(64) + magazines * 320 + tags + count * 64 + count * private;
+    let head = (64 + hints).next_multiple_of(64)
+        + magazines * 576
+        + 2 * tags
+        + count * 64
+        + count * private;
     let expected = head.next_multiple_of(4096) + count * room;
     assert_eq!(Pool::len_for(&config("p", 1000)).unwrap(), expected);
 }

@@ -190,6 +190,10 @@ fn send_chain(script: &Script) {
     let lcore = script.join();
     let pool = script.pool();
     let mut ring = script.sender("ring", &lcore);
+    // What is a chain now was one before, the other way round: the links of then must not show.
+    if let (Some(mut head), Some(tail)) = (lcore.alloc(pool), lcore.alloc(pool)) {
+        let _ = head.append_segment(tail);
+    }
     script.ready();
     let (head, tail) = (lcore.alloc(pool), lcore.alloc(pool));
     if let (Some(mut head), Some(tail)) = (head, tail) {

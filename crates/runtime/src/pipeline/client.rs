@@ -287,22 +287,20 @@ impl<'c> Outputs<'c> {
 
     /// Buffers each packet for the other port of its pair.
     fn send(&mut self, mut burst: Burst<'c>) {
-        burst.prefetch();
         while !burst.is_empty() {
             // As the server received them: packets of one port mostly stand together.
-            let (port, run) = burst.run_of_port(0);
-            let column = self.column.get(usize::from(port)).copied();
+            let run = burst.run_of_port();
+            let column = self.column.get(usize::from(run.port)).copied();
             let came_in = column.unwrap_or(NOWHERE);
             let goes_out = usize::from(came_in ^ 1);
-            let mut packets = if run == burst.len() {
+            let mut packets = if run.len == burst.len() {
                 std::mem::replace(&mut burst, Burst::new(self.lcore))
             } else {
-                burst.take_front(run)
+                burst.take_front(run.len)
             };
             if goes_out < self.ports.len() {
-                let all = packets.totals();
-                self.counters.rx[usize::from(came_in)].add(all.packets);
-                self.counters.rx_segments[usize::from(came_in)].add(all.segments);
+                self.counters.rx[usize::from(came_in)].add(run.totals.packets);
+                self.counters.rx_segments[usize::from(came_in)].add(run.totals.segments);
                 self.buffer(goes_out, &mut packets);
             } else {
                 // No such pair: a producer wrote a port number that is not in use.
