@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use eal::args::HugeChoice;
+use eal::directory::Directory;
 use eal::sync::model::drive;
 use eal::{Joined, Owner, ProcType, Region, RegionConfig, Slot, SlotState, ZoneKind};
 use tempfile::TempDir;
@@ -116,6 +117,10 @@ pub(crate) fn adopting() -> Verdict {
         after_adopting(dir.path(), slot.owner())?;
         drop(slot);
         second.leave()?;
+        if let Some(group) = Directory::locate(Some(dir.path()), &prefix(dir.path()))? {
+            group.clean()?;
+        }
+        nothing_is_left(dir.path())?;
         Ok(died)
     })
 }

@@ -2,6 +2,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::args::HugeChoice;
+use crate::directory::Directory;
 use crate::process::{ProcType, Slot};
 use crate::region::RegionConfig;
 use crate::sleep::{Found, Source, sleep};
@@ -24,6 +25,15 @@ impl Lab {
             ..RegionConfig::new("bells", 1 << 20)
         };
         Box::leak(Box::new(Region::join(&config).unwrap().0))
+    }
+}
+
+/// The regions are for ever, but not their files.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Ok(Some(directory)) = Directory::locate(Some(self.0.path()), "bells") {
+            let _ = directory.remove();
+        }
     }
 }
 
