@@ -21,7 +21,8 @@
 //!
 //! The ring of an RX queue is open while somebody owns the queue: then the device is read, as long as the ring has room for a
 //! burst, and packets wait in the device otherwise. The ring of a TX queue is open while somebody serves: otherwise, and when it is
-//! full, `tx_burst` takes less, as of any device.
+//! full, `tx_burst` takes less, as of any device. What the device does not take waits, and is dropped and counted at last, so that
+//! no packet can be in the way of all others for good.
 //!
 //! **If a process dies:** the owner: the sweep empties its RX ring and closes it; what it had sent is in the TX ring, and goes
 //! out. Its successor opens the ring again. The primary: the queue stands still; the next one sweeps, makes the device anew
@@ -43,6 +44,8 @@ use crate::error::Error;
 
 pub(crate) use self::lease::{Lease, Leases};
 pub use self::serve::Proxies;
+#[cfg(test)]
+pub(crate) use self::serve::ROUNDS_REFUSED_MAX;
 pub(crate) use self::serve::Served;
 
 /// Packets that a proxy's ring holds at most and at least, whatever descriptors the queue has.

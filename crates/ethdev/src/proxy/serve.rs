@@ -16,6 +16,9 @@ use crate::stats::DropReason;
 
 /// After so many rounds a device's queue that could not be opened is tried again.
 const ROUNDS_A_TRY: u32 = 1 << 12;
+/// Rounds in a row in which a device takes nothing of what waits, after which it loses the first of that a round until it takes
+/// some. A packet may be such that its device never takes it, and says the same of it as of one for which it has no room now.
+pub(crate) const ROUNDS_REFUSED_MAX: u32 = 1 << 10;
 /// Rounds in which the end empties the rings.
 const LAST_ROUNDS: usize = 64;
 
@@ -63,6 +66,8 @@ struct TxWay<'c> {
     from: MbufConsumer<'static>,
     /// What the device had no room for, before anything else is taken.
     waiting: Burst<'c>,
+    /// Rounds in a row in which it took none of that.
+    refused: u32,
     into: Option<Served<dyn driver::TxQueue>>,
 }
 
@@ -103,6 +108,7 @@ impl Ports {
                         place,
                         from: MbufConsumer::new(ring.consumer(owner)?),
                         waiting: Burst::new(lcore),
+                        refused: 0,
                         into: None,
                     }),
                 }
@@ -320,7 +326,20 @@ impl TxWay<'_> {
         };
         let before = self.waiting.len();
         served.device.tx_burst(&mut self.waiting);
-        before - self.waiting.len()
+        let sent = before - self.waiting.len();
+        if sent > 0 {
+            self.refused = 0;
+            return sent;
+        }
+        self.refused = self.refused.saturating_add(1);
+        if self.refused >= ROUNDS_REFUSED_MAX {
+            if let Some(first) = self.waiting.get(0) {
+                let counters = port.counters(Direction::Tx, self.place.queue);
+                counters.dropped_taken(DropReason::NoRoom, &first);
+            }
+            self.waiting.free_front(1);
+        }
+        0
     }
 
     fn fill(&mut self) {

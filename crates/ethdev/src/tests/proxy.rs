@@ -1,6 +1,7 @@
 //! Queues that the primary drives for others.
 
 use super::*;
+use crate::proxy::ROUNDS_REFUSED_MAX;
 use crate::stats::DropReason;
 
 const LOOP: &str = "net_ring0,share=proxy";
@@ -117,6 +118,53 @@ fn what_the_device_drops_is_not_counted_as_sent() {
     let mut tx0 = tx(first(&ports), 0, &server);
     send(&group, &server, &mut tx0, &[&bytes(1)]);
     assert_eq!((tx0.stats().packets, tx0.stats().all_drops()), (0, 3));
+}
+
+/// A cable says "no room" of a frame that its far end will never take, and of one for which there is none just now.
+#[test]
+fn frame_that_is_refused_for_good_stops_no_other() {
+    lab::isolated!({
+        let host = |name| lab::Host::new(name).unwrap();
+        let (a, b) = (host("a"), host("b"));
+        lab::veth((&a, "a0"), (&b, "b0"), 1).unwrap();
+        a.mtu("a0", 9000).unwrap();
+        a.up("a0").unwrap();
+        b.up("b0").unwrap();
+        let group = Group::new();
+        let open = || {
+            let ports = group.primary(&["net_af_packet0,iface=a0,share=proxy"]);
+            group.start(first(&ports), 1, 1);
+            ports
+        };
+        let ports = a.run(open).unwrap();
+        let joined = group.secondary();
+        let (server, lcore) = (group.lcore("server"), group.lcore("secondary"));
+        let mut proxies = ports.proxies(&server).unwrap();
+        let mut tx0 = tx(first(&joined), 0, &lcore);
+        let wire = lab::FrameSocket::open(&b, "b0").unwrap();
+        let frame = |number: u8, len: usize| {
+            [&[2; 12][..], &[0x88, 0xb5, number], &vec![0; len - 15]].concat()
+        };
+        send(
+            &group,
+            &lcore,
+            &mut tx0,
+            &[&frame(1, 60), &frame(2, 1519), &frame(3, 60)],
+        );
+        for _ in 0..ROUNDS_REFUSED_MAX + 2 {
+            proxies.serve();
+        }
+        let mut came = Vec::new();
+        while let Some(frame) = wire.receive(std::time::Duration::from_millis(100)).unwrap() {
+            if frame[12..14] == [0x88, 0xb5] {
+                came.push(frame[14]);
+            }
+        }
+        assert_eq!(came, [1, 3]);
+        let stats = tx0.stats();
+        assert_eq!((stats.packets, stats.bytes), (2, 120));
+        assert_eq!(stats.dropped(DropReason::NoRoom), 1);
+    });
 }
 
 /// The device's end has one driver: the thread that serves, or one of the primary that took the queue for itself.
