@@ -198,8 +198,12 @@ impl Port {
 
     /// Has the interface there: made, or found without a user.
     fn make(&mut self) -> Result<(), Error> {
-        let name = &self.options.interface;
         let found = self.found_free()?;
+        if !found {
+            // What a former primary configured went with the interface: the new one is down, and has queues of the kernel's length.
+            self.inherited = false;
+        }
+        let name = &self.options.interface;
         let fd = self.open_tun()?;
         sys::attach(fd.as_fd(), name, !found).map_err(self.kernel("make"))?;
         let prepare = || {
@@ -480,11 +484,13 @@ impl Device for Port {
         pool: Pool,
     ) -> Result<(), Error> {
         check_room(pool, NAME, FIRST_SEGMENT_MIN)?;
+        // First: it may have to make the interface anew.
+        self.ensure(queue, Direction::Rx)?;
         if !self.inherited {
             self.ask(|fd, name| netdev::set_queue_len(fd, name, descriptors.max(2)))
                 .map_err(self.kernel("set the queue length of"))?;
         }
-        self.ensure(queue, Direction::Rx)
+        Ok(())
     }
 
     fn tx_queue_setup(&mut self, queue: QueueId, _descriptors: u32) -> Result<(), Error> {

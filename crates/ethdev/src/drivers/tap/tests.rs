@@ -686,6 +686,51 @@ fn only_a_queue_that_the_port_would_open_itself_is_adopted() {
     });
 }
 
+/// A proxied interface goes with its primary, whose descriptors were the only ones. The next one makes it anew, up as a first one.
+#[test]
+fn interface_that_went_with_a_primary_is_up_again_with_the_next() {
+    lab::isolated!({
+        let a = host("a");
+        let rig = Rig::start(&a, &["net_tap0,iface=fb0,share=proxy"], 1, 1);
+        let (region, pool, exchange) = (rig.lcore.region(), rig.pool, Arc::clone(&rig.exchange));
+        let open = |role, vdevs: &[&str]| {
+            let vdevs: Vec<String> = vdevs.iter().map(|vdev| (*vdev).to_owned()).collect();
+            let exchange: Arc<dyn Exchange> = exchange.clone();
+            a.run(|| Ports::open(region, role, &vdevs, exchange))
+                .unwrap()
+                .unwrap()
+        };
+        let joined = open(ProcType::Secondary, &[]);
+        let lcore = Lcore::new(Slot::claim(region, "client").unwrap());
+        let port = joined.port(PortId(0)).unwrap();
+        let mut rx = port.rx_queue(QueueId(0), lcore.owner()).unwrap();
+        drop(rig);
+        let until = Instant::now() + WAIT;
+        while a.has("fb0") && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!a.has("fb0"));
+        let next = open(ProcType::Primary, &["net_tap0,iface=fb0,share=proxy"]);
+        let port = next.port(PortId(0)).unwrap();
+        assert!(port.is_adopted());
+        a.run(|| set_up(port, pool, 1, 1)).unwrap().unwrap();
+        assert!(port.link().up, "as the first one was");
+        let server = Lcore::new(Slot::claim(region, "server").unwrap());
+        let mut proxies = next.proxies(&server).unwrap();
+        let wire = FrameSocket::open(&a, "fb0").unwrap();
+        wire.send(&frame(1, 60)).unwrap();
+        let mut came = Vec::new();
+        let until = Instant::now() + WAIT;
+        while came.is_empty() && Instant::now() < until {
+            proxies.serve();
+            let mut burst = Burst::new(&lcore);
+            rx.rx_burst(&lcore, &mut burst);
+            came.extend(burst.iter().map(|mbuf| bytes(&mbuf)).filter(is_of_test));
+        }
+        assert_eq!(came, [frame(1, 60)]);
+    });
+}
+
 /// What waits in the queue is the next reader's.
 #[test]
 fn frames_wait_for_the_successor() {
