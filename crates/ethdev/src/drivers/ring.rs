@@ -109,18 +109,25 @@ impl RingDevice {
         }
     }
 
-    /// Makes a ring unless it is there: the other side may have been set up first, or a former primary.
     fn make(&self, name: &str, descriptors: u32) -> Result<(), Error> {
-        match Ring::lookup(self.region, name) {
-            Err(ring::Error::Eal(eal::Error::NoZone { .. })) => {
-                let size = descriptors
-                    .clamp(2, ring::RING_SIZE_MAX)
-                    .next_power_of_two();
-                Ring::create(self.region, name, size, None, Flags::SP_ENQ | Flags::SC_DEQ)?;
-                Ok(())
-            }
-            found => found.map(drop).map_err(Error::from),
+        make_unless_there(self.region, name, descriptors.clamp(2, ring::RING_SIZE_MAX))
+    }
+}
+
+/// Makes a ring for one sender and one receiver, unless it is there, of whatever size: the other side may have been set up first,
+/// or a former primary made it. One that died over that has left an unfinished ring, which is finished.
+pub(crate) fn make_unless_there(
+    region: &'static eal::Region,
+    name: &str,
+    descriptors: u32,
+) -> Result<(), Error> {
+    match Ring::lookup(region, name) {
+        Err(ring::Error::Eal(eal::Error::NoZone { .. }) | ring::Error::Unfinished { .. }) => {
+            let size = descriptors.next_power_of_two();
+            Ring::create(region, name, size, None, Flags::SP_ENQ | Flags::SC_DEQ)?;
+            Ok(())
         }
+        found => Ok(found.map(drop)?),
     }
 }
 

@@ -35,11 +35,11 @@ mod serve;
 use eal::sleep::{Found, Source as _};
 use eal::{Owner, Region};
 use mbuf::{Burst, Lcore, MbufConsumer, MbufProducer};
-use ring::{Flags, Ring};
+use ring::Ring;
 
 use crate::args::DevArgs;
 use crate::driver::{self, Direction, Driver, PortId, QueueId, Wakeup};
-use crate::drivers::ring::RingTx;
+use crate::drivers::ring::{RingTx, make_unless_there};
 use crate::error::Error;
 
 pub(crate) use self::lease::{Lease, Leases};
@@ -105,17 +105,8 @@ pub(crate) fn make_ring(
     queue: QueueId,
     descriptors: u32,
 ) -> Result<(), Error> {
-    let name = ring_name(port, direction, queue);
-    match Ring::lookup(region, &name) {
-        Err(ring::Error::Eal(eal::Error::NoZone { .. })) => {
-            let size = descriptors
-                .clamp(RING_SIZE_MIN, RING_SIZE_MAX)
-                .next_power_of_two();
-            Ring::create(region, &name, size, None, Flags::SP_ENQ | Flags::SC_DEQ)?;
-            Ok(())
-        }
-        found => Ok(found.map(drop)?),
-    }
+    let size = descriptors.clamp(RING_SIZE_MIN, RING_SIZE_MAX);
+    make_unless_there(region, &ring_name(port, direction, queue), size)
 }
 
 /// The owner's end of an RX queue.

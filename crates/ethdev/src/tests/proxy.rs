@@ -1,5 +1,7 @@
 //! Queues that the primary drives for others.
 
+use eal::ZoneKind;
+
 use super::*;
 use crate::proxy::ROUNDS_REFUSED_MAX;
 use crate::stats::DropReason;
@@ -258,6 +260,28 @@ fn next_primary_serves_on_with_a_device_of_its_own() {
     proxies.serve();
     assert_eq!(written(), 2, "the file goes on at its end");
     assert_eq!(tx0.stats().packets, 2);
+}
+
+/// A primary that is killed between the two steps leaves a ring that has room and no header.
+#[test]
+fn ring_that_a_killed_primary_did_not_finish_is_finished_by_the_next() {
+    let group = Group::new();
+    for name in ["proxy_p0_q0_rx", "proxy_p0_q0_tx", "net_ring0_q0"] {
+        let zone = group
+            .region
+            .reserve(ZoneKind::Ring, name, 1 << 14, 128, None);
+        zone.unwrap();
+    }
+    let ports = group.primary(&[LOOP]);
+    group.start(first(&ports), 1, 1);
+    let joined = group.secondary();
+    let (server, lcore) = (group.lcore("server"), group.lcore("secondary"));
+    let mut proxies = ports.proxies(&server).unwrap();
+    let (mut rx0, mut tx0) = (rx(first(&joined), 0, &lcore), tx(first(&joined), 0, &lcore));
+    send(&group, &lcore, &mut tx0, &[&bytes(1)]);
+    // The first round takes it into the loop, the second one out.
+    assert_eq!((proxies.serve(), proxies.serve()), (1, 1));
+    assert_eq!(receive(&lcore, &mut rx0), [bytes(1)]);
 }
 
 #[test]
