@@ -14,10 +14,10 @@ use crate::program;
 ///  west              middle               east
 ///  eth0 ------- veth0      veth1 ------- eth0
 ///  10.0.0.1/24                    10.0.0.2/24
-///  fd00::1/64                      fd00::2/64
 /// ```
 ///
-/// The middle has no address and does not forward: what crosses it, a program has carried over.
+/// The middle has no address and does not forward: what crosses it, a program has carried over. Nobody speaks IPv6, of which a
+/// kernel sends packets unasked, before [`World::speak_ipv6`].
 #[derive(Debug)]
 pub struct World {
     /// Has the address [`World::WEST`] on `eth0`.
@@ -33,7 +33,7 @@ impl World {
     pub const WEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     /// Address of the east.
     pub const EAST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
-    /// IPv6 address of the east.
+    /// IPv6 address of the east, in a world that [speaks it](World::speak_ipv6).
     pub const EAST_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 
     /// Builds it with the usual MTU of 1500 and all offloads of the cables on.
@@ -68,12 +68,10 @@ impl World {
             ] {
                 host.mtu(iface, mtu)?;
                 host.offloads(iface, offloads)?;
+                host.disable_ipv6(iface)?;
             }
-            world.middle.disable_ipv6("veth0")?;
-            world.middle.disable_ipv6("veth1")?;
             for (host, number) in [(&world.west, 1), (&world.east, 2)] {
                 host.address("eth0", &format!("10.0.0.{number}/24"))?;
-                host.address("eth0", &format!("fd00::{number}/64"))?;
                 host.up("eth0")?;
             }
             world.middle.up("veth0")?;
@@ -127,8 +125,21 @@ impl World {
         }
     }
 
-    /// Makes each host write down the other's Ethernet address, so that nobody asks for it and every
-    /// packet that crosses is one that a test has sent.
+    /// Has west and east speak IPv6 as well, `fd00::1/64` and `fd00::2/64`.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn speak_ipv6(&self) {
+        for (host, number) in [(&self.west, 1), (&self.east, 2)] {
+            host.sysctl("net/ipv6/conf/eth0/disable_ipv6", "0")
+                .and_then(|()| host.address("eth0", &format!("fd00::{number}/64")))
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    /// Makes each host write down the other's Ethernet address, so that nobody asks for it: without IPv6, as worlds with cables
+    /// begin, every packet that crosses is then one that a test has sent.
     ///
     /// # Panics
     ///

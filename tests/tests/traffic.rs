@@ -50,6 +50,7 @@ fn nothing_crosses_without_a_group() {
 fn tcp_arrives_intact_with_offloads_on() {
     lab::isolated!({
         let world = World::with(1500, Offloads::ON);
+        world.speak_ipv6();
         let group = Group::start(&world, Setup::lesson(2));
         world.ping_both_ways();
         world.transfer(World::EAST, 20 * MIB);
@@ -62,6 +63,7 @@ fn tcp_arrives_intact_with_offloads_on() {
 fn tcp_arrives_intact_with_offloads_off() {
     lab::isolated!({
         let world = World::with(1500, Offloads::OFF);
+        world.speak_ipv6();
         let group = Group::start(&world, Setup::lesson(2));
         world.ping_both_ways();
         world.transfer(World::EAST, 10 * MIB);
