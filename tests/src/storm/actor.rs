@@ -293,18 +293,24 @@ impl Actor {
             return Some((fault, format!("{}: {last}", ended.status)));
         }
         let pid = process.pid();
-        let why = match self.state {
-            State::Running if self.beat.loops_at.elapsed() > PATIENCE => "its loop stands still",
-            State::Running if self.beat.packets_at.elapsed() > PATIENCE => {
-                "no packet goes through it"
-            }
-            State::Starting if self.has_waited_too_long(served) => "it does not become ready",
-            _ => return None,
-        };
-        let why = format!("{why}; {}", threads(pid));
+        let why = format!("{}; {}", self.stands_still(served)?, threads(pid));
         let slow = self.kill(Duration::ZERO, logs).unwrap_or_default();
         let why = format!("{why} {slow}");
         Some((Fault::Wedged, why))
+    }
+
+    /// In what way whoever is there has gone on for too long without moving.
+    pub fn stands_still(&self, served: Option<Instant>) -> Option<&'static str> {
+        match self.state {
+            State::Running if self.beat.loops_at.elapsed() > PATIENCE => {
+                Some("its loop stands still")
+            }
+            State::Running if self.beat.packets_at.elapsed() > PATIENCE => {
+                Some("no packet goes through it")
+            }
+            State::Starting if self.has_waited_too_long(served) => Some("it does not become ready"),
+            _ => None,
+        }
     }
 
     /// A client cannot be blamed while there is no server.

@@ -1,4 +1,4 @@
-//! The independent checker's verdict on a group.
+//! What the tools find in a group: the independent checker's verdict, and a picture to explain one by.
 
 use std::process::Command;
 
@@ -21,6 +21,17 @@ pub struct Audit {
     pub outside: u64,
     /// What it said, for people.
     pub text: String,
+}
+
+/// What the group looks like from outside: processes, rings, and what was recovered. `tool`
+/// makes the command of a subcommand.
+pub fn picture(tool: impl Fn(&str) -> Command) -> String {
+    let ask = |subcommand: &str| {
+        let ended = Process::run(&mut tool(subcommand));
+        let (said, cried) = (ended.stdout.join("\n"), ended.stderr.join("\n"));
+        format!("\nforebay {subcommand}, {}\n{said}\n{cried}", ended.status)
+    };
+    ["list", "rings", "recovered"].map(ask).concat()
 }
 
 impl Audit {

@@ -20,7 +20,7 @@ use lab::Offloads;
 use tempfile::TempDir;
 
 use super::actor::{Actor, Fault, PATIENCE, Role, State};
-use super::audit::Audit;
+use super::audit::{self, Audit};
 use super::guest;
 use super::load::{Load, Tally};
 use super::random::Random;
@@ -516,6 +516,11 @@ impl<'o> Storm<'o> {
                 }
             }
             _ => {}
+        }
+        if self.actors[place].stands_still(self.served).is_some() {
+            // While it is as it is: it is about to be killed.
+            let picture = audit::picture(|subcommand| self.tool(subcommand));
+            self.journal(place, "picture", &picture);
         }
         let found = self.actors[place].find_fault(self.served, &self.logs);
         if let Some((fault, why)) = found {
