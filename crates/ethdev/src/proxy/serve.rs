@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::ports::Ports;
 use crate::stats::DropReason;
 
-/// After so many rounds a device's queue that could not be opened is tried again.
+/// After so many rounds a device's queue that could not be opened is tried again; a sleep is worth some of them.
 const ROUNDS_A_TRY: u32 = 1 << 12;
+const ROUNDS_A_SLEEP: u32 = ROUNDS_A_TRY / 4;
 /// Rounds in a row in which a device takes nothing of what waits, after which it loses the first of that a round until it takes
 /// some. A packet may be such that its device never takes it, and says the same of it as of one for which it has no room now.
 pub(crate) const ROUNDS_REFUSED_MAX: u32 = 1 << 10;
@@ -137,7 +138,8 @@ impl Proxies<'_> {
 
 impl Source for Proxies<'_> {
     fn must_poll(&self) -> bool {
-        self.tx.iter().any(|way| !way.waiting.is_empty())
+        let waits = |way: &TxWay<'_>| !way.waiting.is_empty() && !way.rests();
+        self.tx.iter().any(waits)
             || self
                 .rx
                 .iter()
@@ -159,12 +161,17 @@ impl Source for Proxies<'_> {
         {
             return Found::InDevice;
         }
-        let sent = self.tx.iter_mut().map(|way| way.from.look()).max();
+        let tx = self.tx.iter_mut().filter(|way| !way.rests());
+        let sent = tx.map(|way| way.from.look()).max();
         let came = self.devices().map(|device| device.look()).max();
         sent.max(came).unwrap_or(Found::Nothing)
     }
 
     fn sleep_end(&mut self) {
+        let rx = self.rx.iter_mut().map(|way| &mut way.place);
+        for place in rx.chain(self.tx.iter_mut().map(|way| &mut way.place)) {
+            place.rest = place.rest.saturating_sub(ROUNDS_A_SLEEP);
+        }
         self.tx.iter_mut().for_each(|way| way.from.sleep_end());
         self.devices().for_each(|device| device.sleep_end());
     }
@@ -340,6 +347,11 @@ impl TxWay<'_> {
             self.waiting.free_front(1);
         }
         0
+    }
+
+    /// Whether its device could not be opened, and is not tried now.
+    fn rests(&self) -> bool {
+        self.into.is_none() && self.place.rest > 0
     }
 
     fn fill(&mut self) {

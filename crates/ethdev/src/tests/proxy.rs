@@ -1,5 +1,7 @@
 //! Queues that the primary drives for others.
 
+use std::time::Duration;
+
 use eal::ZoneKind;
 
 use super::*;
@@ -157,7 +159,7 @@ fn frame_that_is_refused_for_good_stops_no_other() {
             proxies.serve();
         }
         let mut came = Vec::new();
-        while let Some(frame) = wire.receive(std::time::Duration::from_millis(100)).unwrap() {
+        while let Some(frame) = wire.receive(Duration::from_millis(100)).unwrap() {
             if frame[12..14] == [0x88, 0xb5] {
                 came.push(frame[14]);
             }
@@ -334,4 +336,32 @@ fn who_serves_sleeps_and_is_woken() {
     let _rx1 = rx(joined.port(PortId(1)).unwrap(), 0, &lcore);
     proxies.serve();
     assert!(proxies.must_poll());
+}
+
+/// A queue whose device is not to be had for a moment is dark for a few sleeps, however few rounds an idle thread makes.
+#[test]
+fn device_that_could_not_be_opened_is_tried_again_after_a_few_sleeps() {
+    use eal::sleep::{Source as _, sleep};
+
+    let group = Group::new();
+    let ports = group.primary(&[LOOP]);
+    group.start(first(&ports), 1, 1);
+    let joined = group.secondary();
+    let (server, lcore) = (group.lcore("server"), group.lcore("secondary"));
+    let other = group.lcore("in the way");
+    let bell = server.slot().doorbell().unwrap();
+    let mut proxies = ports.proxies(&server).unwrap();
+    let ring = ring::Ring::lookup(group.region, "net_ring0_q0").unwrap();
+    let in_the_way = ring.consumer(other.owner()).unwrap();
+    let (mut rx0, mut tx0) = (rx(first(&joined), 0, &lcore), tx(first(&joined), 0, &lcore));
+    proxies.serve();
+    drop(in_the_way);
+    assert!(!proxies.must_poll(), "it may sleep meanwhile");
+    for _ in 0..5 {
+        sleep(&bell, &mut proxies, true, Duration::from_millis(1));
+        proxies.serve();
+    }
+    send(&group, &lcore, &mut tx0, &[&bytes(1)]);
+    assert_eq!((proxies.serve(), proxies.serve()), (1, 1));
+    assert_eq!(receive(&lcore, &mut rx0), [bytes(1)]);
 }
