@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{Lease, ring_name};
 use crate::driver::{self, Direction, PortId, QueueId, Wakeup};
 use crate::error::Error;
+use crate::port::Port;
 use crate::ports::Ports;
 use crate::stats::DropReason;
 
@@ -138,7 +139,7 @@ impl Proxies<'_> {
 
 impl Source for Proxies<'_> {
     fn must_poll(&self) -> bool {
-        let waits = |way: &TxWay<'_>| !way.waiting.is_empty() && !way.rests();
+        let waits = |way: &TxWay<'_>| !way.waiting.is_empty() && !way.rests(&self.ports);
         self.tx.iter().any(waits)
             || self
                 .rx
@@ -153,15 +154,17 @@ impl Source for Proxies<'_> {
 
     fn look(&mut self) -> Found {
         // An owner that has come: the device is to be opened.
-        let comes = |way: &RxWay| way.from.is_none() && way.place.rest == 0;
-        if self
-            .rx
-            .iter()
-            .any(|way| comes(way) && !way.into.is_closed())
-        {
+        let ports = &self.ports;
+        let comes = |way: &RxWay| {
+            way.from.is_none()
+                && way.place.rest == 0
+                && !way.into.is_closed()
+                && way.place.is_started(ports)
+        };
+        if self.rx.iter().any(comes) {
             return Found::InDevice;
         }
-        let tx = self.tx.iter_mut().filter(|way| !way.rests());
+        let tx = self.tx.iter_mut().filter(|way| !way.rests(ports));
         let sent = tx.map(|way| way.from.look()).max();
         let came = self.devices().map(|device| device.look()).max();
         sent.max(came).unwrap_or(Found::Nothing)
@@ -205,6 +208,10 @@ enum Waits<'q> {
 }
 
 impl Place {
+    fn is_started(&self, ports: &Ports) -> bool {
+        ports.port(self.port).is_ok_and(Port::is_started)
+    }
+
     /// Opens the device's end, unless that failed just now.
     fn open<Q>(&mut self, open: impl FnOnce(&Self) -> Result<Option<Q>, Error>) -> Option<Q> {
         if self.rest > 0 {
@@ -243,16 +250,16 @@ impl RxWay {
             return 0;
         }
         self.from.take_if(|served| served.lease.is_wanted());
-        // Beyond that packets wait in the device.
-        self.is_full = self.into.free() < BURST_MAX;
-        if self.is_full {
-            return 0;
-        }
         let Ok(port) = ports.port(self.place.port) else {
             return 0;
         };
         if !port.is_started() {
             self.from = None;
+            return 0;
+        }
+        // Beyond that packets wait in the device.
+        self.is_full = self.into.free() < BURST_MAX;
+        if self.is_full {
             return 0;
         }
         if self.from.is_none() {
@@ -349,9 +356,9 @@ impl TxWay<'_> {
         0
     }
 
-    /// Whether its device could not be opened, and is not tried now.
-    fn rests(&self) -> bool {
-        self.into.is_none() && self.place.rest > 0
+    /// Whether nothing goes out now: the port is stopped, or its device could not be opened and is not tried yet.
+    fn rests(&self, ports: &Ports) -> bool {
+        self.into.is_none() && self.place.rest > 0 || !self.place.is_started(ports)
     }
 
     fn fill(&mut self) {

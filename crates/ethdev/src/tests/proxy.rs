@@ -365,3 +365,31 @@ fn device_that_could_not_be_opened_is_tried_again_after_a_few_sleeps() {
     assert_eq!((proxies.serve(), proxies.serve()), (1, 1));
     assert_eq!(receive(&lcore, &mut rx0), [bytes(1)]);
 }
+
+/// What waits for a port that is stopped keeps nobody awake: neither its owners nor what they had sent.
+#[test]
+fn who_serves_sleeps_while_a_port_is_stopped() {
+    use eal::sleep::{Bell as _, Cause, SLEEP_MAX, Source as _, sleep};
+
+    let group = Group::new();
+    let ports = group.primary(&[LOOP]);
+    group.start(first(&ports), 1, 1);
+    let joined = group.secondary();
+    let (server, lcore) = (group.lcore("server"), group.lcore("secondary"));
+    let bell = server.slot().doorbell().unwrap();
+    let mut proxies = ports.proxies(&server).unwrap();
+    let (mut rx0, mut tx0) = (rx(first(&joined), 0, &lcore), tx(first(&joined), 0, &lcore));
+    for _ in 0..40 {
+        send(&group, &lcore, &mut tx0, &[&bytes(1)]);
+    }
+    first(&ports).stop().unwrap();
+    assert_eq!(proxies.serve(), 0);
+    assert!(!proxies.must_poll());
+    bell.clear();
+    assert_eq!(sleep(&bell, &mut proxies, true, SLEEP_MAX), Cause::Time);
+    first(&ports).start().unwrap();
+    for _ in 0..4 {
+        proxies.serve();
+    }
+    assert_eq!(receive(&lcore, &mut rx0).len(), 32);
+}
