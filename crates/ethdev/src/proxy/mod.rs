@@ -44,9 +44,9 @@ use crate::error::Error;
 
 pub(crate) use self::lease::{Lease, Leases};
 pub use self::serve::Proxies;
-#[cfg(test)]
-pub(crate) use self::serve::ROUNDS_REFUSED_MAX;
 pub(crate) use self::serve::Served;
+#[cfg(test)]
+pub(crate) use self::serve::{ROUNDS_FULL_MAX, ROUNDS_REFUSED_MAX};
 
 /// Packets that a proxy's ring holds at most and at least, whatever descriptors the queue has.
 const RING_SIZE_MAX: u32 = 1024;

@@ -21,6 +21,8 @@ const ROUNDS_A_SLEEP: u32 = ROUNDS_A_TRY / 4;
 /// Rounds in a row in which a device takes nothing of what waits, after which it loses the first of that a round until it takes
 /// some. A packet may be such that its device never takes it, and says the same of it as of one for which it has no room now.
 pub(crate) const ROUNDS_REFUSED_MAX: u32 = 1 << 10;
+/// Rounds in a row in which a ring to an owner is full, after which nobody stays awake for it: its owner may have been stopped.
+pub(crate) const ROUNDS_FULL_MAX: u32 = 1 << 11;
 /// Rounds in which the end empties the rings.
 const LAST_ROUNDS: usize = 64;
 
@@ -57,9 +59,10 @@ struct RxWay {
     place: Place,
     ring: Ring<'static>,
     into: MbufProducer<'static>,
-    /// As it was in the last round: nobody owned the queue; the ring had no room for a burst.
+    /// As it was in the last round: nobody owned the queue.
     was_closed: bool,
-    is_full: bool,
+    /// Rounds in a row in which the ring had no room for a burst.
+    full: u32,
     from: Option<Served<dyn driver::RxQueue>>,
 }
 
@@ -103,7 +106,7 @@ impl Ports {
                         ring,
                         into: MbufProducer::new(ring.producer(owner)?),
                         was_closed: true,
-                        is_full: false,
+                        full: 0,
                         from: None,
                     }),
                     Direction::Tx => proxies.tx.push(TxWay {
@@ -158,6 +161,7 @@ impl Source for Proxies<'_> {
         let comes = |way: &RxWay| {
             way.from.is_none()
                 && way.place.rest == 0
+                && way.full == 0
                 && !way.into.is_closed()
                 && way.place.is_started(ports)
         };
@@ -166,7 +170,10 @@ impl Source for Proxies<'_> {
         }
         let tx = self.tx.iter_mut().filter(|way| !way.rests(ports));
         let sent = tx.map(|way| way.from.look()).max();
-        let came = self.devices().map(|device| device.look()).max();
+        // What a device has for a ring that is full is no reason to stay up.
+        let rx = self.rx.iter_mut().filter(|way| way.full == 0);
+        let came = rx.filter_map(|way| Some(way.from.as_mut()?.device.look()));
+        let came = came.max();
         sent.max(came).unwrap_or(Found::Nothing)
     }
 
@@ -244,6 +251,7 @@ impl RxWay {
     fn serve(&mut self, ports: &Ports, lcore: &Lcore) -> usize {
         self.was_closed = self.into.is_closed();
         if self.was_closed {
+            self.full = 0;
             // Its owner is gone: another may have the device's end, and what waits is nobody's.
             self.from = None;
             self.discard(lcore);
@@ -258,10 +266,11 @@ impl RxWay {
             return 0;
         }
         // Beyond that packets wait in the device.
-        self.is_full = self.into.free() < BURST_MAX;
-        if self.is_full {
+        if self.into.free() < BURST_MAX {
+            self.full = self.full.saturating_add(1);
             return 0;
         }
+        self.full = 0;
         if self.from.is_none() {
             let opened = self
                 .place
@@ -287,11 +296,13 @@ impl RxWay {
         count
     }
 
-    /// Only the device: a ring without room for a burst has its packets wait there, and nobody tells when there is room again.
+    /// Only the device: a ring without room for a burst has its packets wait there, and nobody tells when there is room again. Where
+    /// that goes on, a look after each sleep will do.
     fn waits_on(&self) -> Waits<'_> {
         match &self.from {
             None => Waits::Doorbell,
-            Some(_) if self.is_full => Waits::Nothing,
+            Some(_) if self.full > ROUNDS_FULL_MAX => Waits::Doorbell,
+            Some(_) if self.full > 0 => Waits::Nothing,
             Some(served) => match served.device.wakeup() {
                 Wakeup::Poll => Waits::Nothing,
                 Wakeup::Never | Wakeup::Doorbell => Waits::Doorbell,

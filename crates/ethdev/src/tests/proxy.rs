@@ -5,7 +5,7 @@ use std::time::Duration;
 use eal::ZoneKind;
 
 use super::*;
-use crate::proxy::ROUNDS_REFUSED_MAX;
+use crate::proxy::{ROUNDS_FULL_MAX, ROUNDS_REFUSED_MAX};
 use crate::stats::DropReason;
 
 const LOOP: &str = "net_ring0,share=proxy";
@@ -392,4 +392,33 @@ fn who_serves_sleeps_while_a_port_is_stopped() {
         proxies.serve();
     }
     assert_eq!(receive(&lcore, &mut rx0).len(), 32);
+}
+
+/// Nobody tells when a full ring has room again; who serves looks for it, and at last only after each sleep.
+#[test]
+fn ring_that_nobody_empties_lets_who_serves_sleep() {
+    use eal::sleep::{Bell as _, Cause, SLEEP_MAX, Source as _, sleep};
+
+    let group = Group::new();
+    let ports = group.primary(&["net_null0,share=proxy"]);
+    let port = first(&ports);
+    port.configure(1, 1, &PortConfig::default()).unwrap();
+    port.rx_queue_setup(QueueId(0), 64, group.pool).unwrap();
+    port.tx_queue_setup(QueueId(0), 0).unwrap();
+    port.start().unwrap();
+    let joined = group.secondary();
+    let (server, lcore) = (group.lcore("server"), group.lcore("secondary"));
+    let bell = server.slot().doorbell().unwrap();
+    let mut proxies = ports.proxies(&server).unwrap();
+    let mut rx0 = rx(first(&joined), 0, &lcore);
+    while proxies.serve() > 0 {}
+    assert!(proxies.must_poll(), "it may be emptied any moment");
+    for _ in 0..ROUNDS_FULL_MAX {
+        assert_eq!(proxies.serve(), 0);
+    }
+    assert!(!proxies.must_poll());
+    bell.clear();
+    assert_eq!(sleep(&bell, &mut proxies, true, SLEEP_MAX), Cause::Time);
+    assert_eq!(receive(&lcore, &mut rx0).len(), 32);
+    assert!(proxies.serve() > 0 && proxies.must_poll());
 }
