@@ -7,7 +7,7 @@ use eal::Owner;
 use super::Port;
 use crate::driver::{self, Direction, QueueId};
 use crate::error::{Error, PortState};
-use crate::proxy::{Served, make_ring};
+use crate::proxy::{Lease, Served, make_ring};
 use crate::stats::QueueCounters;
 
 impl Port {
@@ -48,6 +48,11 @@ impl Port {
 
     pub(crate) fn counters(&self, direction: Direction, queue: QueueId) -> QueueCounters {
         self.table.counters(direction, queue)
+    }
+
+    /// For the thread that serves: nobody drives the device's end of a queue meanwhile. `None` while another thread does.
+    pub(crate) fn lease(&self, direction: Direction, queue: QueueId) -> Option<Lease> {
+        self.leases.serve(direction, queue)
     }
 
     /// The device's end of a proxied RX queue; `None` while another thread has it for itself.

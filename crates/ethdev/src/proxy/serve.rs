@@ -13,7 +13,7 @@ use crate::driver::{self, Direction, PortId, QueueId, Wakeup};
 use crate::error::Error;
 use crate::port::Port;
 use crate::ports::Ports;
-use crate::stats::DropReason;
+use crate::stats::{DropReason, QueueCounters};
 
 /// After so many rounds a device's queue that could not be opened is tried again; a sleep is worth some of them.
 const ROUNDS_A_TRY: u32 = 1 << 12;
@@ -219,6 +219,20 @@ impl Place {
         ports.port(self.port).is_ok_and(Port::is_started)
     }
 
+    /// The counters of who drives the device: ours if we do, or else while we have the lease. `None` while another thread does.
+    fn count(&self, ports: &Ports, is_ours: bool) -> (Option<Lease>, Option<QueueCounters>) {
+        let Ok(port) = ports.port(self.port) else {
+            return (None, None);
+        };
+        let lease = match is_ours {
+            true => None,
+            false => port.lease(self.direction, self.queue),
+        };
+        let counts = is_ours || lease.is_some();
+        let counters = counts.then(|| port.counters(self.direction, self.queue));
+        (lease, counters)
+    }
+
     /// Opens the device's end, unless that failed just now.
     fn open<Q>(&mut self, open: impl FnOnce(&Self) -> Result<Option<Q>, Error>) -> Option<Q> {
         if self.rest > 0 {
@@ -252,9 +266,9 @@ impl RxWay {
         self.was_closed = self.into.is_closed();
         if self.was_closed {
             self.full = 0;
-            // Its owner is gone: another may have the device's end, and what waits is nobody's.
+            // Its owner is gone: what waits is nobody's, and another may have the device's end.
+            self.discard(ports, lcore);
             self.from = None;
-            self.discard(lcore);
             return 0;
         }
         self.from.take_if(|served| served.lease.is_wanted());
@@ -311,18 +325,23 @@ impl RxWay {
         }
     }
 
-    /// Frees what waits for an owner that is gone. A newcomer waits as long as that takes.
-    fn discard(&self, lcore: &Lcore) {
+    /// Frees and counts what waits for an owner that is gone. A newcomer waits as long as that takes.
+    fn discard(&self, ports: &Ports, lcore: &Lcore) {
         if self.ring.len() == 0 {
             return;
         }
+        let (_lease, counters) = self.place.count(ports, self.from.is_some());
         let Ok(end) = self.ring.drain(lcore.owner()) else {
             return;
         };
         let mut end = MbufConsumer::new(end);
         // At most what there is: nobody else sends by this ring.
         for _ in 0..end.len().div_ceil(BURST_MAX) {
-            let _ = end.dequeue_burst(lcore, &mut Burst::new(lcore));
+            let mut burst = Burst::new(lcore);
+            let _ = end.dequeue_burst(lcore, &mut burst);
+            if let Some(counters) = &counters {
+                counters.dropped(DropReason::NoSink, burst.len() as u64);
+            }
         }
     }
 }
@@ -372,6 +391,22 @@ impl TxWay<'_> {
         self.into.is_none() && self.place.rest > 0 || !self.place.is_started(ports)
     }
 
+    /// Frees and counts what the device does not take. Living owners may go on sending until the ring is closed, which the sweep or
+    /// the next server empties.
+    fn give_up(&mut self, ports: &Ports) {
+        let (_lease, counters) = self.place.count(ports, self.into.is_some());
+        // What is in hand, and then what is in the ring by now.
+        for _ in 0..=self.from.len().div_ceil(BURST_MAX) {
+            self.fill();
+            for mbuf in self.waiting.iter() {
+                if let Some(counters) = &counters {
+                    counters.dropped_taken(DropReason::NoRoom, &mbuf);
+                }
+            }
+            self.waiting.clear();
+        }
+    }
+
     fn fill(&mut self) {
         if self.waiting.is_empty() {
             let lcore = self.waiting.lcore();
@@ -390,17 +425,11 @@ impl Drop for Proxies<'_> {
             }
         }
         for way in &mut self.tx {
-            // What the device does not take. Living owners may go on sending until the ring is closed, which the sweep or the
-            // next server empties.
-            way.waiting.clear();
-            for _ in 0..way.from.len().div_ceil(BURST_MAX) {
-                way.fill();
-                way.waiting.clear();
-            }
+            way.give_up(&self.ports);
         }
         for way in &self.rx {
             if way.into.is_closed() {
-                way.discard(self.lcore);
+                way.discard(&self.ports, self.lcore);
             }
         }
     }

@@ -224,6 +224,8 @@ fn successor_gets_what_the_device_has_and_nothing_is_left_over() {
     drop(rx0);
     proxies.serve();
     assert_eq!(group.pool.in_use(), 0, "what waited for it is freed");
+    let dropped = first(&ports).stats().rx.dropped(DropReason::NoSink);
+    assert_eq!(dropped, 1, "and counted");
     send(&group, &lcore, &mut tx0, &[&bytes(2)]);
     proxies.serve();
     let mut rx0 = rx(first(&joined), 0, &lcore);
@@ -421,4 +423,25 @@ fn ring_that_nobody_empties_lets_who_serves_sleep() {
     assert_eq!(sleep(&bell, &mut proxies, true, SLEEP_MAX), Cause::Time);
     assert_eq!(receive(&lcore, &mut rx0).len(), 32);
     assert!(proxies.serve() > 0 && proxies.must_poll());
+}
+
+/// What a device does not take before its server ends was taken from its owner as sent, and is not.
+#[test]
+fn what_waits_when_the_server_ends_is_counted_as_dropped() {
+    let group = Group::new();
+    let ports = group.primary(&[LOOP]);
+    group.start(first(&ports), 1, 1);
+    let joined = group.secondary();
+    let (server, lcore) = (group.lcore("server"), group.lcore("secondary"));
+    let mut proxies = ports.proxies(&server).unwrap();
+    let mut tx0 = tx(first(&joined), 0, &lcore);
+    for number in 0..40 {
+        send(&group, &lcore, &mut tx0, &[&bytes(number)]);
+    }
+    assert_eq!(proxies.serve(), 0, "nobody receives from the loop");
+    drop(proxies);
+    let stats = tx0.stats();
+    assert_eq!((stats.packets, stats.bytes), (0, 0));
+    assert_eq!(stats.dropped(DropReason::NoRoom), 40);
+    assert_eq!(group.pool.in_use(), 0);
 }
