@@ -190,6 +190,7 @@ impl Source for RxQueue {
 pub struct TxQueue {
     device: Box<dyn driver::TxQueue>,
     common: Common,
+    last: Totals,
 }
 
 impl TxQueue {
@@ -202,6 +203,7 @@ impl TxQueue {
         Self {
             device,
             common: Common::new(cx, state, hold),
+            last: Totals::default(),
         }
     }
 
@@ -210,6 +212,7 @@ impl TxQueue {
     #[inline]
     pub fn tx_burst(&mut self, burst: &mut Burst<'_>) -> usize {
         let before = burst.len();
+        self.last = Totals::default();
         if before == 0 || !self.common.started() {
             return 0;
         }
@@ -229,13 +232,27 @@ impl TxQueue {
                 let taken = all.saturating_sub(left);
                 taken.saturating_sub(now[word].wrapping_sub(dropped[word]))
             };
-            self.common.counters.moved(
-                sent(all.packets, left.packets, 0),
-                sent(all.bytes, left.bytes, 1),
-                sent(all.segments, left.segments, 2),
-            );
+            self.last = Totals {
+                packets: sent(all.packets, left.packets, 0),
+                bytes: sent(all.bytes, left.bytes, 1),
+                segments: sent(all.segments, left.segments, 2),
+            };
+            let Totals {
+                packets,
+                bytes,
+                segments,
+            } = self.last;
+            self.common.counters.moved(packets, bytes, segments);
         }
         count
+    }
+
+    /// What was sent of the last burst: neither what the queue left, nor what it took and dropped. Of a
+    /// [proxied](crate::Port::is_proxied) queue it is what was taken: what the primary drops later is in [`stats`](Self::stats).
+    #[inline]
+    #[must_use]
+    pub fn last_burst(&self) -> Totals {
+        self.last
     }
 
     /// What the queue has counted.

@@ -109,6 +109,10 @@ fn what_the_device_drops_is_not_counted_as_sent() {
     send(&group, &lcore, &mut tx0, &[&bytes(1), &bytes(2)]);
     assert_eq!(tx0.stats().packets, 2);
     proxies.serve();
+    // What its owner learns of a burst does not depend on when the primary drops.
+    assert_eq!(tx0.last_burst().packets, 2);
+    assert_eq!(tx0.tx_burst(&mut Burst::new(&lcore)), 0);
+    assert_eq!(tx0.last_burst().packets, 0);
     for stats in [
         tx0.stats(),
         first(&ports).stats().tx,

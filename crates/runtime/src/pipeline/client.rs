@@ -331,14 +331,12 @@ impl<'c> Outputs<'c> {
         if output.packets == 0 {
             return;
         }
-        // What the queue has counted tells what was sent; it may also have taken and dropped.
-        let before = output.queue.stats();
         output.buffer.flush(&mut output.queue, |_| ());
-        let after = output.queue.stats();
-        let sent = after.packets.wrapping_sub(before.packets);
-        self.counters.tx[place].add(sent);
-        self.counters.tx_segments[place].add(after.segments.wrapping_sub(before.segments));
-        self.counters.tx_drop[place].add(output.packets.saturating_sub(sent));
+        // Not what it took: it may also have taken and dropped.
+        let sent = output.queue.last_burst();
+        self.counters.tx[place].add(sent.packets);
+        self.counters.tx_segments[place].add(sent.segments);
+        self.counters.tx_drop[place].add(output.packets.saturating_sub(sent.packets));
         output.packets = 0;
     }
 }
