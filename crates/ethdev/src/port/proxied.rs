@@ -5,9 +5,10 @@
 use eal::Owner;
 
 use super::Port;
-use crate::driver::{self, Direction, QueueId};
+use crate::args::DevArgs;
+use crate::driver::{self, Direction, Driver, QueueId};
 use crate::error::{Error, PortState};
-use crate::proxy::{Lease, Served, make_ring};
+use crate::proxy::{Lease, Proxied, Served, make_ring};
 use crate::stats::QueueCounters;
 
 impl Port {
@@ -20,6 +21,12 @@ impl Port {
     #[must_use]
     pub fn is_proxied(&self, direction: Direction) -> bool {
         self.proxied.is(direction)
+    }
+
+    /// The same of a port that is not open yet.
+    #[must_use]
+    pub fn will_be_proxied(args: &DevArgs, driver: &dyn Driver, direction: Direction) -> bool {
+        Proxied::of(args, driver).is(direction)
     }
 
     /// Makes the ring of a proxied queue.

@@ -20,14 +20,15 @@
 //! a proxied queue as of any other.
 //!
 //! The ring of an RX queue is open while somebody owns the queue: then the device is read, as long as the ring has room for a
-//! burst, and packets wait in the device otherwise. The ring of a TX queue is open while somebody serves: otherwise, and when it is
-//! full, `tx_burst` takes less, as of any device. What the device does not take waits, and is dropped and counted at last, so that
+//! burst, and packets wait in the device otherwise. The ring of a TX queue is open while somebody serves, and after a crash until the
+//! next sweep: while it is closed `tx_burst` takes nothing, and when it is full less, as of any device. What the device does not take waits, and is dropped and counted at last, so that
 //! no packet can be in the way of all others for good.
 //!
 //! **If a process dies:** the owner: the sweep empties its RX ring and closes it; what it had sent is in the TX ring, and goes
-//! out. Its successor opens the ring again. The primary: the queue stands still; the next one sweeps, makes the device anew
-//! (nobody else had a descriptor), and serves on; what was in the TX rings is gone, and counted as recovered. Between ring and
-//! device packets are in the hand of the thread that serves, and bear its tag.
+//! out. Its successor opens the ring again. (Of one that ends in good order who serves empties the RX ring, and counts that as
+//! dropped.) The primary: the queue stands still, and its TX ring takes packets until it is full; the next one sweeps, which closes
+//! the ring and gives back what is in it, counted as recovered, makes the device anew (nobody else had a descriptor), and serves on.
+//! Between ring and device packets are in the hand of the thread that serves, and bear its tag.
 
 mod lease;
 mod serve;
@@ -48,8 +49,10 @@ pub(crate) use self::serve::Served;
 #[cfg(test)]
 pub(crate) use self::serve::{ROUNDS_FULL_MAX, ROUNDS_REFUSED_MAX};
 
-/// Packets that a proxy's ring holds at most and at least, whatever descriptors the queue has.
-const RING_SIZE_MAX: u32 = 1024;
+/// Packets that a proxy's ring holds at most, whatever descriptors the queue has: what is as large as can be takes 36 buffers, and an
+/// owner that is stopped keeps a full ring of them from everybody.
+pub const RING_SIZE_MAX: u32 = 256;
+/// And at least.
 const RING_SIZE_MIN: u32 = 64;
 
 /// The key that every driver takes.
