@@ -119,6 +119,31 @@ fn transfer_goes_on_across_kills_of_clients_and_server() {
     });
 }
 
+/// A TAP of which only the server has descriptors goes with it, and its host's address goes too. The next server makes one that is up.
+#[test]
+fn tap_that_went_with_its_server_carries_traffic_with_the_next() {
+    lab::isolated!({
+        let world = World::bare();
+        let setup = Setup {
+            vdevs: world.taps().map(|vdev| vdev + ",share=proxy").into(),
+            ..Setup::with(2, &["--queues", "each"])
+        };
+        let mut group = Group::start_server(&world, setup);
+        world.dress(1500, Offloads::ON);
+        for id in 0..2 {
+            group.start_client(id);
+        }
+        world.ping_both_ways();
+        group.take_server().kill();
+        group.open();
+        for (host, address) in [(&world.west, "10.0.0.1/24"), (&world.east, "10.0.0.2/24")] {
+            host.address("eth0", address).unwrap();
+        }
+        world.ping_both_ways();
+        group.finish();
+    });
+}
+
 /// While nobody serves, a client's queues take nothing, and it counts that; afterwards all is as before.
 #[test]
 fn queues_stand_still_while_there_is_no_server() {
