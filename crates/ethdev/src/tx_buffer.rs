@@ -66,12 +66,9 @@ impl<'c> TxBuffer<'c> {
 
     /// Sends what is there, and hands what the queue does not take to the drop callback. Returns how many were sent.
     pub fn send(&mut self, queue: &mut TxQueue) -> usize {
-        let sent = queue.tx_burst(&mut self.burst);
-        if !self.burst.is_empty() {
-            self.dropped += self.burst.len() as u64;
-            (self.on_drop)(&mut self.burst);
-            self.burst.clear();
-        }
+        let mut on_drop = std::mem::replace(&mut self.on_drop, Box::new(|_| {}));
+        let sent = self.flush(queue, &mut on_drop);
+        self.on_drop = on_drop;
         sent
     }
 
