@@ -1,6 +1,6 @@
 //! Programs with a deadline: one that is run to its end, and one that is there while others are measured.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -83,7 +83,11 @@ pub(crate) enum Stream {
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
+    told: mpsc::Receiver<Told>,
 }
+
+/// A line with the word in it and when it came, or the last line of all.
+type Told = Result<(Instant, String), String>;
 
 impl Running {
     /// Starts `command` and waits until it prints a line with `word` in it. Returns how long that took.
@@ -109,17 +113,40 @@ impl Running {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        // From here on dropping it ends the program.
-        let running = Self { child, stdin };
         let (tell, told) = mpsc::channel();
+        // From here on dropping it ends the program.
+        let running = Self { child, stdin, told };
         match stream {
             Stream::Out => listen(out, word, tell),
             Stream::Err => listen(err, word, tell),
         }
-        match told.recv_timeout(READY_MAX) {
-            Ok(Ok(at)) => Ok((running, at.duration_since(start))),
+        match running.told.recv_timeout(READY_MAX) {
+            Ok(Ok((at, _))) => Ok((running, at.duration_since(start))),
             Ok(Err(last)) => Err(anyhow!("{name} ended before it was ready: {last}")),
             Err(_) => bail!("{name} was not ready after {} s", READY_MAX.as_secs()),
+        }
+    }
+
+    /// Writes to its stdin.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub(crate) fn tell(&mut self, text: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("its stdin has ended")?;
+        Ok(stdin.write_all(text.as_bytes())?)
+    }
+
+    /// The next line with the word in it.
+    ///
+    /// # Errors
+    ///
+    /// If it ends before, or takes longer than `limit`.
+    pub(crate) fn line(&self, limit: Duration) -> Result<String> {
+        match self.told.recv_timeout(limit) {
+            Ok(Ok((_, line))) => Ok(line),
+            Ok(Err(last)) => Err(anyhow!("it ended before it was done: {last}")),
+            Err(_) => bail!("it was not done after {} s", limit.as_secs()),
         }
     }
 
@@ -139,7 +166,7 @@ impl Running {
 fn listen(
     stream: Option<impl Read + Send + 'static>,
     word: &'static str,
-    tell: mpsc::Sender<Result<Instant, String>>,
+    tell: mpsc::Sender<Told>,
 ) {
     thread::spawn(move || {
         let mut last = String::from("not a word");
@@ -150,7 +177,7 @@ fn listen(
         while let Some(Ok(line)) = lines.next() {
             if line.contains(word) {
                 // Who no longer waits does not want to know.
-                let _ = tell.send(Ok(Instant::now()));
+                let _ = tell.send(Ok((Instant::now(), line.clone())));
             }
             last = line;
         }

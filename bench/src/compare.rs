@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
@@ -39,6 +39,9 @@ const BROKEN: &str = "ERROR";
 const ROUNDS: u32 = 15;
 /// Percent of a core that others may take before a result says so.
 const DISTURBED: f64 = 10.0;
+/// The most that a round may lose where frames may be lost, and by how much the sides of a round may differ in that.
+const LOSS_MAX: f64 = 0.01;
+const LOSS_APART: f64 = 0.005;
 /// How long a round may take.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
@@ -157,8 +160,16 @@ pub(crate) struct Bench<'a> {
     /// A folder that goes with the run.
     pub(crate) scratch: &'a Path,
     interrupted: Arc<AtomicBool>,
-    /// What both sides carry over veth, by the length of a frame.
-    loads: Mutex<BTreeMap<usize, Load>>,
+    /// What both sides carry over veth, by the length of a frame, or why that is not known.
+    loads: Mutex<BTreeMap<usize, Result<Load, NoLoad>>>,
+}
+
+/// Why it is not known what the sides carry.
+#[derive(Debug, Clone)]
+struct NoLoad {
+    text: String,
+    /// Whether this user may not make hosts.
+    is_forbidden: bool,
 }
 
 /// What a line came to.
@@ -206,22 +217,20 @@ impl Bench<'_> {
                     file.write(&json!({ "line": line.name, "load": load }))?;
                     notes = format!("\n{}", load.text(line.name));
                 }
-                Err(error) if error.is::<lab::Error>() => return Ok(skipped(line, &error)),
-                Err(error) => return Err(error.context(line.name)),
+                Err(why) if why.is_forbidden => return Ok(skipped(line, &anyhow!(why.text))),
+                Err(why) => return Err(anyhow!("{}: {}", line.name, why.text)),
             }
         }
         let (mut ours, mut theirs, mut disturbed) = (Vec::new(), Vec::new(), 0.0_f64);
+        let mut losses = Vec::new();
         for number in 0..rounds {
             eprintln!("{}: round {} of {rounds}", line.name, number + 1);
             let ours_first = number % 2 == 0;
             let (mut our_round, mut their_round) = (None, None);
             let watch = Watch::start();
             for is_ours in [ours_first, !ours_first] {
-                ensure!(
-                    !self.interrupted.load(Ordering::Relaxed),
-                    "interrupted; {} has the rounds so far",
-                    file.path.display()
-                );
+                self.go_on()
+                    .with_context(|| format!("{} has the rounds so far", file.path.display()))?;
                 if is_ours {
                     our_round = Some(
                         self.ours(line.work, line.items)
@@ -250,11 +259,14 @@ impl Bench<'_> {
                 "peer_round": their_round,
                 "disturbance": disturbance,
             }))?;
+            let loss = |round: &Option<Round>| round.as_ref().and_then(|round| round.loss);
+            losses.extend(loss(&our_round).map(|ours| (ours, loss(&their_round))));
             ours.extend(our_value);
             theirs.extend(their_value);
         }
         let mut result = result(line, &ours, &theirs)?;
         result.text.push_str(&notes);
+        result.look_at_losses(&losses);
         if disturbed > DISTURBED {
             let note = format!(
                 "\nDISTURBED {} others took up to {disturbed:.0} % of a core",
@@ -265,15 +277,26 @@ impl Bench<'_> {
         Ok(result)
     }
 
-    /// What both sides carry; looked for once.
-    fn load(&self, len: usize) -> Result<Load> {
+    /// Looks whether the user wants an end.
+    ///
+    /// # Errors
+    ///
+    /// He does.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+        Ok(())
+    }
+
+    /// What both sides carry; looked for once, also if it is not found.
+    fn load(&self, len: usize) -> Result<Load, NoLoad> {
         let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(load) = loads.get(&len) {
-            return Ok(*load);
-        }
-        let load = Load::find(self, len)?;
-        loads.insert(len, load);
-        Ok(load)
+        let find = || {
+            Load::find(self, len).map_err(|error| NoLoad {
+                text: format!("{error:#}"),
+                is_forbidden: error.is::<lab::Error>(),
+            })
+        };
+        loads.entry(len).or_insert_with(find).clone()
     }
 
     /// One round of ours.
@@ -293,7 +316,10 @@ impl Bench<'_> {
                 });
             }
             Work::Pipeline => return pipeline::ours(self.scratch, &self.pages),
-            Work::Veth { len, .. } => return self.load(len)?.round(self, Side::Ours),
+            Work::Veth { len, .. } => {
+                let load = self.load(len).map_err(|why| anyhow!(why.text))?;
+                return load.round(self, Side::Ours);
+            }
             Work::Ring { shape, burst, .. } => {
                 command.arg("ring").arg(name_of(shape));
                 command.arg(burst.to_string()).arg(items.to_string());
@@ -327,7 +353,8 @@ impl Bench<'_> {
             Work::Pipeline => return pipeline::theirs(peers, &self.pages),
             Work::Veth { len, naps } => {
                 let side = if naps { Side::Napping } else { Side::Peer };
-                return self.load(len)?.round(self, side);
+                let load = self.load(len).map_err(|why| anyhow!(why.text))?;
+                return load.round(self, side);
             }
             Work::Ring { burst, peer, .. } => {
                 peers.command("ring", &eal, &[peer.to_owned(), burst.to_string(), items])
@@ -338,6 +365,42 @@ impl Bench<'_> {
             }
         };
         round_of(&mut command)
+    }
+}
+
+impl LineResult {
+    /// Tells what the rounds lost, ours and the peer's. If one lost too much, or the sides not alike, the line is void.
+    fn look_at_losses(&mut self, losses: &[(f64, Option<f64>)]) {
+        let side = |values: &mut dyn Iterator<Item = f64>| -> Option<String> {
+            let values: Vec<f64> = values.collect();
+            let most = values.iter().copied().fold(0.0, f64::max);
+            let median = Quartiles::of(values)?.median;
+            Some(format!("{:.2},{:.2}", median * 100.0, most * 100.0))
+        };
+        let Some(ours) = side(&mut losses.iter().map(|loss| loss.0)) else {
+            return;
+        };
+        let peer = side(&mut losses.iter().filter_map(|loss| loss.1));
+        let peer = peer.unwrap_or_else(|| "-".to_owned());
+        let name = self.name;
+        let told = format!("\nLOSS {name} median,most ours={ours} peer={peer} %");
+        self.text.push_str(&told);
+        let is_void = |(ours, peer): &&(f64, Option<f64>)| {
+            let peer = peer.unwrap_or(*ours);
+            ours.max(peer) > LOSS_MAX || (ours - peer).abs() > LOSS_APART
+        };
+        let count = losses.iter().filter(is_void).count();
+        if count > 0 {
+            let why = format!(
+                "{count} of {} rounds lost more than {} %, or the sides more than {} points apart",
+                losses.len(),
+                LOSS_MAX * 100.0,
+                LOSS_APART * 100.0
+            );
+            let told = format!("\nVOID {name} {why}");
+            self.text.push_str(&told);
+            self.verdict = format!("VOID: {why}");
+        }
     }
 }
 
@@ -360,6 +423,7 @@ fn started(
         sum: 1,
         expected: 1,
         pages: pages.to_owned(),
+        loss: None,
         detail: None,
     })
 }
@@ -547,6 +611,28 @@ mod tests {
             result(&LINE, &[15.0, 15.0], &[7.0, 8.0]).unwrap().verdict,
             "pass"
         );
+    }
+
+    #[test]
+    fn lossy_round_voids_the_line() {
+        let of = |losses: &[(f64, Option<f64>)]| {
+            let mut found = result(&LINE, &[15.0], &[10.0]).unwrap();
+            found.look_at_losses(losses);
+            found
+        };
+        let equal = of(&[(0.009, Some(0.006)), (0.0, Some(0.001))]);
+        assert_eq!(equal.verdict, "pass");
+        assert!(
+            equal
+                .text
+                .ends_with("LOSS a-line median,most ours=0.45,0.90 peer=0.35,0.60 %")
+        );
+        for lossy in [(0.011, Some(0.011)), (0.0, Some(0.006)), (0.02, None)] {
+            let voided = of(&[(0.0, lossy.1.map(|_| 0.0)), lossy]);
+            assert!(voided.verdict.starts_with("VOID: 1 of 2"), "{lossy:?}");
+        }
+        // Where nothing may be lost, nothing is said.
+        assert!(!of(&[]).text.contains("LOSS"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ enum Task {
     Compare(compare::Args),
     /// User-mode instructions a packet of each data path
     Instructions(instructions::Args),
-    /// Frames out of an interface until stdin ends
+    /// Frames out of an interface, once a line comes on stdin
     Generate {
         /// Where
         iface: String,
@@ -69,6 +69,8 @@ enum Task {
         len: usize,
         /// Frames a second
         rate: f64,
+        /// Frames in all
+        frames: u64,
     },
     /// One data path, so many packets
     Path {
@@ -111,9 +113,12 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Compare(args) => compare::run(&args),
         Task::Instructions(args) => instructions::run(&args),
-        Task::Generate { iface, len, rate } => {
-            veth::generate(&iface, len, rate).map(|()| ExitCode::SUCCESS)
-        }
+        Task::Generate {
+            iface,
+            len,
+            rate,
+            frames,
+        } => veth::generate(&iface, len, rate, frames).map(|()| ExitCode::SUCCESS),
         Task::Path { path, packets } => path.run(packets).map(|()| ExitCode::SUCCESS),
         Task::Ring {
             shape,

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use forebay::pipeline::args::Queues;
+use forebay::pipeline::stats::PortInfo;
 use forebay::ring::FanInConfig;
 use forebay::{
     BURST_MAX, Burst, Eal, Flags, Lcore, MbufConsumer, MbufProducer, Pool, PoolConfig, Port,
@@ -48,7 +50,7 @@ pub(crate) enum DataPath {
     /// Packets from one `net_null` port to another.
     #[value(name = "null-rx-tx")]
     Null,
-    /// What server and client do with a packet: received, through a ring, buffered, sent.
+    /// What server and client do with a packet, call by call and with their counters: received, through a ring, buffered, sent.
     #[value(name = "null-ring-txbuffer")]
     Pipeline,
     /// Frames out of one end of a cable by `net_af_packet` and in at the other.
@@ -208,23 +210,59 @@ fn pipeline(eal: &Eal, bursts: u32) -> Result<()> {
     let (mut producer, mut consumer) = ends(eal, &server, &client)?;
     let mut rx = port(&ports, 0)?.rx_queue(QueueId(0), server.owner())?;
     let mut tx = port(&ports, 1)?.tx_queue(QueueId(0), client.owner())?;
-    let (mut received, mut taken) = (Burst::new(&server), Burst::new(&client));
+    let info = PortInfo::create(eal.region(), &[0, 1], 1, Queues::Server)?;
+    let (came_in, handed_out, counters) = (info.port(0), info.ring(0), info.client(0));
     let mut buffer = TxBuffer::new(&client);
+    let (mut buffered, mut sent) = (0, 0);
     for _ in 0..bursts {
+        // The server's `Spread::hand_out` and `Client::send`, with one client.
+        let mut received = Burst::new(&server);
         let count = rx.rx_burst(&server, &mut received);
         ensure!(count == BURST_MAX, "packets are missing");
-        ensure!(
-            producer.enqueue_burst(&mut received).count == BURST_MAX,
-            "the ring is full"
-        );
-        let count = consumer.dequeue_burst(&client, &mut taken).count;
+        let all = rx.last_burst();
+        came_in.rx.add(all.packets);
+        came_in.rx_segments.add(all.segments);
+        let count = producer.enqueue_burst(&mut received).count;
+        let left = received.totals();
+        handed_out.rx.add(count as u64);
+        let segments = all.segments.saturating_sub(left.segments);
+        handed_out.rx_segments.add(segments);
+        ensure!(left.packets == 0, "the ring is full");
+
+        // The client's `turn`, `Outputs::send` and `flush_port`.
+        let mut burst = Burst::new(&client);
+        let count = consumer.dequeue_burst(&client, &mut burst).count;
         ensure!(count == BURST_MAX, "packets are missing");
-        let mut sent = 0;
-        for mbuf in taken.drain() {
-            sent += buffer.buffer(mbuf, &mut tx);
+        burst.prefetch();
+        while !burst.is_empty() {
+            let (port, run) = burst.run_of_port(0);
+            ensure!(port == 0, "packets of another port");
+            let mut packets = if run == burst.len() {
+                std::mem::replace(&mut burst, Burst::new(&client))
+            } else {
+                burst.take_front(run)
+            };
+            let all = packets.totals();
+            counters.rx[0].add(all.packets);
+            counters.rx_segments[0].add(all.segments);
+            while !packets.is_empty() {
+                buffered += buffer.append(&mut packets) as u64;
+                if buffer.len() == BURST_MAX {
+                    let before = tx.stats();
+                    buffer.flush(&mut tx, |_| ());
+                    let after = tx.stats();
+                    let passed = after.packets.wrapping_sub(before.packets);
+                    counters.tx[1].add(passed);
+                    counters.tx_segments[1].add(after.segments.wrapping_sub(before.segments));
+                    counters.tx_drop[1].add(buffered - passed);
+                    sent += passed;
+                    buffered = 0;
+                }
+            }
         }
-        ensure!(sent == BURST_MAX, "not all were sent");
     }
+    let all = u64::from(bursts) * BURST_MAX as u64;
+    ensure!(sent == all, "not all were sent");
     Ok(())
 }
 

@@ -3,6 +3,10 @@
 //!
 //! The server is on core 0, the client on core 1, no screen. What the client has sent is read from outside, out of the statistics
 //! that both programs keep in a zone: ours mapped read-only, DPDK's by a secondary that sleeps meanwhile.
+//!
+//! When ours have ended, what the server received has to be what was sent, dropped and counted, and left in the ring, to the packet.
+//! The example keeps what its server dropped to itself, so of the peer only this is checked: no more was sent and dropped by the
+//! client than the server received.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,6 +28,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 const WINDOW: Duration = Duration::from_secs(1);
 /// The group, of either side.
 const PREFIX: &str = "forebay-bench-pipeline";
+/// Packets that a client's ring holds, as `forebay server` makes it.
+const RING_SIZE: u64 = forebay::pipeline::args::RING_SIZE as u64;
 const PORTS: [&str; 2] = ["--vdev=net_null0,size=64", "--vdev=net_null1,size=64"];
 
 /// One round of ours. `scratch` is where the group's files go.
@@ -68,14 +74,51 @@ pub(crate) fn ours(scratch: &Path, pages: &Pages) -> Result<Round> {
     let pages = observer.region().info().backing.to_string();
     client.interrupt();
     server.interrupt();
-    Ok(Round {
+    let balance = Balance::of(info);
+    ensure!(
+        balance.waiting <= RING_SIZE,
+        "{} packets were handed to the client and never taken; its ring holds {RING_SIZE}",
+        balance.waiting
+    );
+    Round {
         items,
         seconds,
-        sum: items,
-        expected: items,
+        sum: balance.accounted,
+        expected: balance.received,
         pages,
+        loss: None,
         detail: None,
-    })
+    }
+    .checked()
+}
+
+/// Where the packets of a whole run are, once both programs have ended.
+#[derive(Debug)]
+struct Balance {
+    /// By the server, from its ports.
+    received: u64,
+    /// Sent, dropped and counted by either, or waiting.
+    accounted: u64,
+    /// Handed to the client and not taken.
+    waiting: u64,
+}
+
+impl Balance {
+    fn of(info: PortInfo<'_>) -> Self {
+        let all = |counters: &[forebay::eal::Counter]| -> u64 {
+            counters.iter().map(forebay::eal::Counter::get).sum()
+        };
+        let ports = || (0..PORTS.len()).map(|port| info.port(port));
+        let (ring, client) = (info.ring(0), info.client(0));
+        let waiting = ring.rx.get().wrapping_sub(all(client.rx));
+        let no_client: u64 = ports().map(|port| port.no_client.get()).sum();
+        Self {
+            received: ports().map(|port| port.rx.get()).sum(),
+            accounted: (all(client.tx) + all(client.tx_drop) + ring.rx_drop.get() + no_client)
+                .wrapping_add(waiting),
+            waiting,
+        }
+    }
 }
 
 /// One round of the peer's.

@@ -65,20 +65,22 @@ impl Spent {
 
     /// `proc(5)` has the fields.
     fn parse(machine: &str, process: &str) -> Self {
-        let numbers = |text: &str| -> Vec<u64> {
-            text.split_whitespace()
-                .filter_map(|word| word.parse().ok())
-                .collect()
-        };
-        let cores = numbers(machine.lines().next().unwrap_or_default());
-        let at = |index: usize| cores.get(index).copied().unwrap_or(0);
-        // Behind the name, which may have blanks in it; its state is no number and left out.
-        let own = numbers(process.rsplit(')').next().unwrap_or_default());
+        // A field by its place, so that one which is no count (a name, -1) moves no other.
+        fn fields(text: &str) -> impl Fn(usize) -> u64 {
+            let words = text.split_whitespace();
+            let counts: Vec<u64> = words.map(|word| word.parse().unwrap_or(0)).collect();
+            move |index| counts.get(index).copied().unwrap_or(0)
+        }
+        // The first is the name of the line.
+        let cores = fields(machine.lines().next().unwrap_or_default());
+        // Behind the name, which may have blanks and brackets in it: the first is the state.
+        let own = fields(process.rsplit(')').next().unwrap_or_default());
         Self {
             // User, nice, system, then after idle and waiting: interrupts.
-            all: [0, 1, 2, 5, 6].map(at).iter().sum(),
-            own: own.iter().skip(10).take(4).sum(),
-            stolen: at(7),
+            all: [1, 2, 3, 6, 7].map(&cores).iter().sum(),
+            // User and system time, of itself and of its children.
+            own: (11..15).map(own).sum(),
+            stolen: cores(8),
         }
     }
 }
@@ -93,5 +95,10 @@ mod tests {
         let process = "42 (a b) S 1 2 3 4 5 6 7 8 9 10 100 200 300 400 20 0 1 0\n";
         let spent = Spent::parse(machine, process);
         assert_eq!((spent.all, spent.own, spent.stolen), (73, 1000, 8));
+        // Without a terminal, its group is -1; that moves nothing.
+        let detached = process.replace(" 4 5 6 ", " 4 -1 6 ");
+        assert_eq!(Spent::parse(machine, &detached), spent);
+        let bracket = process.replace("(a b)", "(a) -1 (b)");
+        assert_eq!(Spent::parse(machine, &bracket), spent);
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Round {
     pub(crate) expected: u64,
     /// What the memory lay on.
     pub(crate) pages: String,
+    /// Part of what was sent that did not arrive, where that may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loss: Option<f64>,
     /// What else is worth keeping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<serde_json::Value>,
@@ -34,7 +37,20 @@ impl Round {
         })
     }
 
-    /// Whether everything arrived.
+    /// Itself.
+    ///
+    /// # Errors
+    ///
+    /// If something was lost or damaged.
+    pub(crate) fn checked(self) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            self.is_sound(),
+            "what arrived is not what was sent: {self:?}"
+        );
+        Ok(self)
+    }
+
+    /// Whether everything is accounted for, and there was something.
     pub(crate) fn is_sound(&self) -> bool {
         self.sum == self.expected && self.items > 0 && self.seconds > 0.0
     }
@@ -44,11 +60,7 @@ impl Round {
 pub(crate) fn parse(out: &str) -> anyhow::Result<Round> {
     let line = out.lines().rfind(|line| line.starts_with('{'));
     let round: Round = serde_json::from_str(line.context("it printed no round")?)?;
-    anyhow::ensure!(
-        round.is_sound(),
-        "what arrived is not what was sent: {round:?}"
-    );
-    Ok(round)
+    round.checked()
 }
 
 /// The sum of all numbers below `count`.

@@ -40,6 +40,7 @@ pub(crate) fn run(shape: Shape, items: u64, args: &[String]) -> Result<Round> {
         sum: u64::from(MBUFS) - pool.in_use() as u64,
         expected: MBUFS.into(),
         pages: pages(&eal),
+        loss: None,
         detail: None,
     })
 }

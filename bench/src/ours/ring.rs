@@ -89,6 +89,7 @@ fn run_with<const BURST: usize>(shape: Shape, items: u64, args: &[String]) -> Re
         sum: taken.sum,
         expected: sum_below(items),
         pages: pages(&eal),
+        loss: None,
         detail: None,
     })
 }
