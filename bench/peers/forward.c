@@ -23,7 +23,7 @@
 #define BURST 32
 #define DESCRIPTORS 1024
 #define MBUFS 16383
-#define CACHE 512
+#define CACHE 256
 #define RING_SIZE 1024
 /* Looks that find nothing before a nap, and its length. */
 #define LOOKS 64

@@ -359,9 +359,8 @@ impl Bench<'_> {
             Work::Ring { burst, peer, .. } => {
                 peers.command("ring", &eal, &[peer.to_owned(), burst.to_string(), items])
             }
-            Work::Pool { peer, .. } => {
-                // Of the sizes in use, the one that is best for the peer here.
-                peers.command("pool", &eal, &[peer.to_owned(), items, "512".to_owned()])
+            Work::Pool { peer, cache, .. } => {
+                peers.command("pool", &eal, &[peer.to_owned(), items, cache.to_string()])
             }
         };
         round_of(&mut command)
@@ -581,6 +580,7 @@ mod tests {
         work: Work::Pool {
             shape: crate::ours::pool::Shape::Handoff,
             peer: "handoff",
+            cache: 256,
         },
         target: Some(1.5),
         figure: Some(10.0),

@@ -27,6 +27,8 @@ pub(crate) enum Work {
     Pool {
         shape: pool::Shape,
         peer: &'static str,
+        /// Mbufs of the peer's cache for an lcore: of 256 and 512 the one that is no worse for it, as `docs/performance.md` tells.
+        cache: u32,
     },
     /// Server, client, and ports that make and swallow packets.
     Pipeline,
@@ -168,6 +170,7 @@ pub(crate) const LINES: &[Line] = &[
         work: Work::Pool {
             shape: pool::Shape::AllocFree,
             peer: "alloc-free",
+            cache: 256,
         },
         target: Some(1.5),
         figure: Some(13.0),
@@ -179,6 +182,7 @@ pub(crate) const LINES: &[Line] = &[
         work: Work::Pool {
             shape: pool::Shape::Handoff,
             peer: "handoff",
+            cache: 256,
         },
         target: Some(1.5),
         figure: Some(52.0),

@@ -233,18 +233,16 @@ fn pipeline(eal: &Eal, bursts: u32) -> Result<()> {
         let mut burst = Burst::new(&client);
         let count = consumer.dequeue_burst(&client, &mut burst).count;
         ensure!(count == BURST_MAX, "packets are missing");
-        burst.prefetch();
         while !burst.is_empty() {
-            let (port, run) = burst.run_of_port(0);
-            ensure!(port == 0, "packets of another port");
-            let mut packets = if run == burst.len() {
+            let run = burst.run_of_port();
+            ensure!(run.port == 0, "packets of another port");
+            let mut packets = if run.len == burst.len() {
                 std::mem::replace(&mut burst, Burst::new(&client))
             } else {
-                burst.take_front(run)
+                burst.take_front(run.len)
             };
-            let all = packets.totals();
-            counters.rx[0].add(all.packets);
-            counters.rx_segments[0].add(all.segments);
+            counters.rx[0].add(run.totals.packets);
+            counters.rx_segments[0].add(run.totals.segments);
             while !packets.is_empty() {
                 buffered += buffer.append(&mut packets) as u64;
                 if buffer.len() == BURST_MAX {
