@@ -1,7 +1,7 @@
 //! What a loop does when it found nothing: ever less, and then it sleeps.
 //!
 //! ```text
-//! turns without work   1 ..= 64    ..= 1024   ..= 1124 with devices        then
+//! turns without work   1 ..= 64    ..= 256    ..= 356 with devices         then
 //!                      spins       yields     naps of 50 microseconds      sleeps until there is work, 100 ms at most
 //! ```
 //!
@@ -25,7 +25,7 @@ use super::stop::Stop;
 /// Turns that only tell the processor's other thread to go ahead.
 const SPIN_TURNS: u32 = 64;
 /// Turns, counted from the first, after which the core is lent to whoever wants it.
-const YIELD_TURNS: u32 = 1024;
+const YIELD_TURNS: u32 = 256;
 /// Turns that nap, where there are devices: in all more than the 4 ms that `net_af_packet` takes to wake a sleeper.
 const NAP_TURNS: u32 = 100;
 /// How long a nap takes. A ring of 128 takes a million packets a second through it.
