@@ -84,6 +84,10 @@ impl<'c> Mbuf<'c> {
     /// Appends a copy of `bytes`, with further segments from `pool` as they are needed; `false`, and nothing done, if the pool
     /// runs dry or the chain would get too long.
     pub fn extend_from_slice(&mut self, pool: Pool, bytes: &[u8]) -> bool {
+        if let Some(room) = self.append(bytes.len()) {
+            room.copy_from_slice(bytes);
+            return true;
+        }
         let (here, mut rest) = bytes.split_at(bytes.len().min(self.tailroom()));
         // The new segments first: when they cannot be had, nothing has happened.
         let mut more: Option<Self> = None;

@@ -215,19 +215,22 @@ impl<'c> Mbuf<'c> {
     /// Makes room for `n` bytes behind the data of the last segment and returns it; `None` if there is not so much tailroom.
     #[inline]
     pub fn append(&mut self, n: usize) -> Option<&mut [u8]> {
-        let (head, (last, _)) = (self.changing().meta, self.last());
-        if n > last.tailroom() {
-            return None;
-        }
+        let head = self.changing();
+        let last = if head.meta.links().next.is_none() {
+            head
+        } else {
+            self.last().0
+        };
+        let (head, meta) = (head.meta, last.meta);
+        let (span, frame) = PartMut(last).into_frame()?;
+        let room = frame.get_mut(span.range().end..)?.get_mut(..n)?;
         let short = u16::try_from(n).ok()?;
-        let (span, meta) = (last.span(), last.meta);
         meta.set_span(Span {
             len: span.len.checked_add(short)?,
             ..span
         });
         add_to_packet(head, i64::from(short));
-        let (_, frame) = PartMut(last).into_frame()?;
-        frame.get_mut(span.range().end..)?.get_mut(..n)
+        Some(room)
     }
 
     /// Cuts `n` bytes off the front of the first segment; `false`, and nothing done, if it has fewer.
