@@ -49,9 +49,11 @@ pub(crate) use self::serve::Served;
 #[cfg(test)]
 pub(crate) use self::serve::{ROUNDS_FULL_MAX, ROUNDS_REFUSED_MAX};
 
-/// Packets that a proxy's ring holds at most, whatever descriptors the queue has: what is as large as can be takes 36 buffers, and an
-/// owner that is stopped keeps a full ring of them from everybody.
-pub const RING_SIZE_MAX: u32 = 256;
+/// Packets that the ring of an RX queue holds at most, whatever descriptors the queue has: what is as large as can be takes 36
+/// buffers, and an owner that is stopped keeps a full ring of them from everybody.
+pub const RX_RING_SIZE_MAX: u32 = 256;
+/// The same of a TX queue. Who serves empties it, so it may hold what an owner sends in one go.
+pub const TX_RING_SIZE_MAX: u32 = 1024;
 /// And at least.
 const RING_SIZE_MIN: u32 = 64;
 
@@ -108,7 +110,11 @@ pub(crate) fn make_ring(
     queue: QueueId,
     descriptors: u32,
 ) -> Result<(), Error> {
-    let size = descriptors.clamp(RING_SIZE_MIN, RING_SIZE_MAX);
+    let most = match direction {
+        Direction::Rx => RX_RING_SIZE_MAX,
+        Direction::Tx => TX_RING_SIZE_MAX,
+    };
+    let size = descriptors.clamp(RING_SIZE_MIN, most);
     make_unless_there(region, &ring_name(port, direction, queue), size)
 }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use eal::sleep::{Found, Source, WaitSet};
 use eal::{Eal, EalArgs, ProcType, Region};
-use ethdev::{DevArgs, Direction, Port, PortConfig, PortId, Ports, Proxies, QueueId, RxQueue, rss};
+use ethdev::{
+    DevArgs, Direction, Port, PortConfig, PortId, Ports, Proxies, QueueId, RxQueue, proxy, rss,
+};
 use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, MbufProducer, Pool, PoolConfig, SEGMENTS_MAX, Totals};
 use ring::{Flags, Ring};
 
@@ -51,16 +53,19 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
     // `auto` means primary here: beside a living one a server has nothing to do, and says so.
     eal_args.proc_type = ProcType::Primary;
     // What can be wrong with a port's arguments is told before anything is made.
-    let mut proxied_queues = 0;
+    let mut proxied = 0;
     for vdev in &eal_args.vdevs {
         let vdev = DevArgs::parse(vdev)?;
         let driver = vdev.check(ethdev::DRIVERS)?;
         // What is not used of them is reserved as well. The server itself has no need of rings.
         let rx = args.queues == Queues::Each && Port::will_be_proxied(&vdev, driver, Direction::Rx);
         let tx = Port::will_be_proxied(&vdev, driver, Direction::Tx);
-        proxied_queues += (u32::from(rx) + u32::from(tx)) * args.clients;
+        // What a stopped client keeps in an RX ring may be as large as can be; a TX ring is emptied.
+        let held = u32::from(rx) * proxy::RX_RING_SIZE_MAX * PACKET_SEGMENTS
+            + u32::from(tx) * proxy::TX_RING_SIZE_MAX;
+        proxied += held * args.clients;
     }
-    let pool_config = PoolConfig::new(POOL, pool_count(&args, &ports, proxied_queues));
+    let pool_config = PoolConfig::new(POOL, pool_count(&args, &ports, proxied));
     let needed_mb = region_mb(&pool_config, &args, &ports)?;
     if eal_args.memory_mb.is_none() && eal_args.socket_mem_mb.is_empty() {
         eal_args.memory_mb = Some(needed_mb);
@@ -91,8 +96,8 @@ fn serve_group(
     Server::open(eal, args, ports, pool_config)?.run((eal, &guard), args, stop)
 }
 
-/// Buffers that the pipeline can hold at once, term by term.
-fn pool_count(args: &ServerArgs, ports: &[u16], proxied_queues: u32) -> u32 {
+/// Buffers that the pipeline can hold at once, term by term. `proxied`: what waits in the rings of proxied queues.
+fn pool_count(args: &ServerArgs, ports: &[u16], proxied: u32) -> u32 {
     let ports = u32::try_from(ports.len()).expect("at most 16 bits of a mask");
     let burst = u32::try_from(BURST_MAX).expect("32");
     let rx_queues = if args.queues == Queues::Each {
@@ -104,14 +109,12 @@ fn pool_count(args: &ServerArgs, ports: &[u16], proxied_queues: u32) -> u32 {
     let queues = ports * (rx_queues + args.clients) * DESCRIPTORS;
     // What waits in the clients' rings, if every packet is as large as can be.
     let rings = args.clients * args.ring_size * PACKET_SEGMENTS;
-    // What waits in the rings of proxied queues, likewise: one client that is stopped takes nothing from the others.
-    let proxies = proxied_queues * ethdev::proxy::RING_SIZE_MAX * PACKET_SEGMENTS;
     // What is staged: in the server a burst for each client, in each client one for each port.
     let staged = (args.clients + args.clients * ports) * burst;
     // What lies in the magazines of others: two a slot, for the server and its guard, the same of
     // its successor, the clients and as many that follow them.
     let magazines = (4 + 2 * args.clients) * 2 * u32::try_from(mbuf::MAGAZINE_LEN).expect("64");
-    queues + rings + proxies + staged + magazines
+    queues + rings + proxied + staged + magazines
 }
 
 /// Size of a region that holds it all.
