@@ -113,7 +113,7 @@ fn pool_count(args: &ServerArgs, ports: &[u16], proxied: u32) -> u32 {
     let staged = (args.clients + args.clients * ports) * burst;
     // What lies in the magazines of others: two a slot, for the server and its guard, the same of
     // its successor, the clients and as many that follow them.
-    let magazines = (4 + 2 * args.clients) * 2 * u32::try_from(mbuf::MAGAZINE_LEN).expect("64");
+    let magazines = (4 + 2 * args.clients) * 2 * u32::try_from(mbuf::MAGAZINE_LEN).expect("128");
     queues + rings + proxied + staged + magazines
 }
 
