@@ -1,7 +1,8 @@
 //! The rounds of each line, ours and the peer's in turn, and what they come to.
 //!
 //! Both sides of a round are processes made afresh, on the same cores and the same kind of pages, and do the same number of
-//! items. Who goes first changes from round to round. No round is dropped.
+//! items. Who goes first changes from round to round. No round is dropped. Before each side the bench waits a while for cores
+//! that are near each other ([`crate::distance`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::child::{self, Running, Stream};
+use crate::distance::{Distance, Patience, distance};
 use crate::line::{LINES, Line, Work};
 use crate::machine::Machine;
 use crate::pages::Pages;
@@ -120,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         scratch: scratch.path(),
         interrupted: Arc::default(),
         loads: Mutex::default(),
+        patience: Mutex::new(Patience::new()),
     };
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&bench.interrupted))?;
@@ -162,6 +165,8 @@ pub(crate) struct Bench<'a> {
     interrupted: Arc<AtomicBool>,
     /// What both sides carry over veth, by the length of a frame, or why that is not known.
     loads: Mutex<BTreeMap<usize, Result<Load, NoLoad>>>,
+    /// For cores that are near each other.
+    patience: Mutex<Patience>,
 }
 
 /// Why it is not known what the sides carry.
@@ -222,15 +227,18 @@ impl Bench<'_> {
             }
         }
         let (mut ours, mut theirs, mut disturbed) = (Vec::new(), Vec::new(), 0.0_f64);
-        let mut losses = Vec::new();
+        let (mut losses, mut even) = (Vec::new(), Vec::new());
         for number in 0..rounds {
             eprintln!("{}: round {} of {rounds}", line.name, number + 1);
             let ours_first = number % 2 == 0;
             let (mut our_round, mut their_round) = (None, None);
-            let watch = Watch::start();
+            let (mut our_distance, mut their_distance) = (None, None);
+            let mut disturbances = Vec::new();
             for is_ours in [ours_first, !ours_first] {
                 self.go_on()
                     .with_context(|| format!("{} has the rounds so far", file.path.display()))?;
+                let before = self.neighbours()?;
+                let watch = Watch::start();
                 if is_ours {
                     our_round = Some(
                         self.ours(line.work, line.items)
@@ -240,9 +248,17 @@ impl Bench<'_> {
                     let round = self.theirs(peers, line.work, line.items);
                     their_round = Some(round.with_context(|| format!("{}, the peer", line.name))?);
                 }
+                let disturbance = watch.stop();
+                disturbed = disturbed.max(disturbance.others + disturbance.stolen);
+                disturbances.push(disturbance);
+                let after = distance()?;
+                let had = if is_ours {
+                    &mut our_distance
+                } else {
+                    &mut their_distance
+                };
+                *had = Some(Distance { before, after });
             }
-            let disturbance = watch.stop();
-            disturbed = disturbed.max(disturbance.others + disturbance.stolen);
             let value = |round: &Round| line.unit.of(round.items, round.seconds);
             let (our_value, their_value) = (
                 our_round.as_ref().map(value),
@@ -257,16 +273,36 @@ impl Bench<'_> {
                 "peer": their_value,
                 "our_round": our_round,
                 "peer_round": their_round,
-                "disturbance": disturbance,
+                "our_distance_ns": our_distance,
+                "peer_distance_ns": their_distance,
+                // Of the first side and of the second.
+                "disturbances": disturbances,
             }))?;
             let loss = |round: &Option<Round>| round.as_ref().and_then(|round| round.loss);
             losses.extend(loss(&our_round).map(|ours| (ours, loss(&their_round))));
+            if let (Some(ours), Some(theirs)) = (our_value, their_value)
+                && is_even(our_distance, their_distance)
+            {
+                even.push(line.unit.ratio(ours, theirs));
+            }
             ours.extend(our_value);
             theirs.extend(their_value);
         }
         let mut result = result(line, &ours, &theirs)?;
         result.text.push_str(&notes);
         result.look_at_losses(&losses);
+        if let Some(ratio) = Quartiles::of(even.iter().copied()).filter(|_| even.len() < ours.len())
+        {
+            let note = format!(
+                "\nEVEN {} {:.2} quartiles={:.2},{:.2} in the {} rounds whose sides had their cores equally far apart",
+                line.name,
+                ratio.median,
+                ratio.lower,
+                ratio.upper,
+                even.len()
+            );
+            result.text.push_str(&note);
+        }
         if disturbed > DISTURBED {
             let note = format!(
                 "\nDISTURBED {} others took up to {disturbed:.0} % of a core",
@@ -275,6 +311,12 @@ impl Bench<'_> {
             result.text.push_str(&note);
         }
         Ok(result)
+    }
+
+    /// Waits a while for cores that are near each other; tells how far they are.
+    pub(crate) fn neighbours(&self) -> Result<f64> {
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        patience.neighbours()
     }
 
     /// Looks whether the user wants an end.
@@ -401,6 +443,12 @@ impl LineResult {
             self.verdict = format!("VOID: {why}");
         }
     }
+}
+
+/// Whether the cores were near each other for both sides, or far for both.
+fn is_even(ours: Option<Distance>, theirs: Option<Distance>) -> bool {
+    let near = |distance: Option<Distance>| distance.and_then(Distance::is_near);
+    near(ours).is_some() && near(ours) == near(theirs)
 }
 
 /// How long a process takes until it says that it is there.

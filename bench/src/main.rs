@@ -25,6 +25,7 @@
 
 mod child;
 mod compare;
+mod distance;
 mod example;
 mod instructions;
 mod line;

@@ -93,6 +93,7 @@ pub(crate) fn run(
                     burst,
                     peer: curve.peer,
                 };
+                bench.neighbours()?;
                 let round_of = match &bench.peers {
                     _ if curve.ours => bench.ours(work, items)?,
                     Some(peers) => bench.theirs(peers, work, items)?,
