@@ -125,6 +125,8 @@ pub const HASH: u64 = Hash::new()
         offset,
         state,
         wanted,
+        renewed,
+        missed,
         spare,
         counters
     }))
@@ -252,7 +254,7 @@ mod tests {
     /// A new number here means that processes of this build and of an earlier one refuse each other: say so in the changelog.
     #[test]
     fn layout_is_the_one_that_was_released() {
-        assert_eq!((VERSION, HASH), (1, 0x8bdb_ec3e_aae1_6bdf));
+        assert_eq!((VERSION, HASH), (1, 0x6ec0_6429_79e6_7427));
     }
 
     #[test]

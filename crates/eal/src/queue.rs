@@ -4,7 +4,7 @@
 //! this one does: a successor goes on from here.
 //!
 //! ```text
-//! line 0 | owner kind intent producer block packet offset state wanted spare |
+//! line 0 | owner kind intent producer block packet offset state wanted renewed missed spare |
 //! line 1 | counters                                                            |
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! |----------|-----------------------------------------------------------------------|-------------------------------|
 //! | owner    | by compare-and-swap: from nobody, or from a dead owner; its owner, to give it back | everybody        |
 //! | wanted   | by compare-and-swap: who waits for a queue that a stand-in drives; it, to take that back | the stand-in, each burst |
+//! | renewed  | the primary, while nobody drives the queue; the owner, back to 0 | the owner |
 //! | the rest | the owner                                                             | its successor, the sweep, tools |
 //!
 //! **If a process dies:** the owner word still names it, and its slot's lock byte is free, so anybody can tell. The *intent* is
@@ -45,8 +46,13 @@ pub struct QueueRecord {
     /// Who waits for the owner to let go of the queue: the bits of an [`Owner`](crate::process::Owner), looked at by an owner that
     /// only stands in for the absent. A word that names the dead means nothing.
     pub wanted: AtomicU32,
+    /// Of a device that works on our frames: whether the socket is new, so that no device has what is tagged as the queue's. Set
+    /// by the primary before anybody drives the queue.
+    pub renewed: AtomicU32,
+    /// Of the same: what the kernel had dropped when it was last asked, modulo 2^32.
+    pub missed: AtomicU32,
     /// For later.
-    pub spare: [AtomicU32; 7],
+    pub spare: [AtomicU32; 5],
     /// What the owner counts.
     pub counters: QueueCounters,
 }

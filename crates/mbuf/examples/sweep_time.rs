@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             forget((producer, consumer));
             forget(dead);
             let start = Instant::now();
-            let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])?.ok_or("nobody is dead")?;
+            let report = sweep(region, &sweeper, SlotSet::EMPTY)?.ok_or("nobody is dead")?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
             found = (report.in_hand, report.magazines, report.rings);
         }

@@ -41,6 +41,9 @@ impl OffloadFlags {
     pub const GSO_ECN: Self = Self(1 << 12);
     /// All kinds of packets that are to be cut.
     pub const GSO: Self = Self(Self::GSO_TCP4.0 | Self::GSO_TCP6.0 | Self::GSO_UDP.0);
+    /// Whatever is to be done to a packet on its way out.
+    pub const TX: Self =
+        Self(Self::TX_L4_CSUM.0 | Self::TX_VLAN_INSERT.0 | Self::TX_IP_CSUM.0 | Self::GSO.0);
 
     /// Bits that are flags; above them the word has other parts.
     pub(crate) const MASK: u64 = (1 << 48) - 1;

@@ -16,21 +16,35 @@
 //! | taken: producer, descriptors | the device                         | the queue's owner, the sweep    |
 //!
 //! **If a process dies** in `give` before 4: what was tagged lies between producer index and intent, and the device does not
-//! have it; what was not tagged is in the dead one's hands. In `take` before 2: it is listed by the device's ring still, so the
-//! sweep takes it there before it looks at tags. [`Orphaned::undo`] does both, can be repeated, and lets go of the queue last.
+//! have it: who claims the queue frees it ([`FrameQueue::adopt`]). What was not tagged is in the dead one's hands. In `take` before
+//! 2: what was tagged is in the dead one's hands, and the device's ring lists it still. It is the sweep's, which frees it by its
+//! tag, and by then it may be anybody's: so who claims the queue passes over what is not tagged as the queue's. Nobody but the
+//! queue's owner tags an mbuf so; therefore neither has to wait for the other, and the sweep need not know where a device's rings
+//! are. (`docs/decisions/0020-device-queues-without-the-sweep.md`)
 
 use core::sync::atomic::compiler_fence;
 
-use eal::holder::{Holder, HolderKind};
+use eal::holder::Holder;
 use eal::process::Owner;
 use eal::queue::QueueRecord;
+use eal::sync::mutated;
 
 use crate::burst::Burst;
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
 use crate::magazine::Record;
 use crate::mbuf::Mbuf;
+use crate::pool::Pool;
 use crate::sync::{AtomicU32, Ordering, acquire, release};
+
+/// Where the bytes of a packet lie in its frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Octets before them.
+    pub offset: u16,
+    /// How many.
+    pub len: u16,
+}
 
 /// Where the descriptors of one ring of a device lie, and what they look like.
 pub trait Descriptors {
@@ -42,11 +56,11 @@ pub trait Descriptors {
         self.len() == 0
     }
 
-    /// Writes the one at `position` (modulo [`len`](Self::len)), for the mbuf `index`.
-    fn put(&self, position: u32, index: MbufIndex);
+    /// Writes the one at `position` (modulo [`len`](Self::len)), for the mbuf `index` whose bytes lie there.
+    fn put(&self, position: u32, index: MbufIndex, bytes: Extent);
 
-    /// Which mbuf the one at `position` is for. Anything may stand there.
-    fn get(&self, position: u32) -> MbufIndex;
+    /// Which mbuf the one at `position` is for, and where the device has put a packet, if it does. Anything may stand there.
+    fn get(&self, position: u32) -> (MbufIndex, Option<Extent>);
 }
 
 /// One ring between a queue's owner and the device.
@@ -76,52 +90,50 @@ impl<D: Descriptors> FrameRing<'_, D> {
 
 /// The frames side of a device queue: the ring that the device empties, and the one that it fills.
 #[derive(Debug)]
-pub struct FrameQueue<'r, D> {
+pub struct FrameQueue<'r, G, T> {
     /// Who drives the queue, and what it was about to give.
     pub record: &'r QueueRecord,
     /// The tag of what the device has.
     pub holder: Holder,
+    /// The pool whose frames the device can reach, by its id.
+    pub pool: u8,
     /// To the device: TX, or fill.
-    pub given: FrameRing<'r, D>,
+    pub given: FrameRing<'r, G>,
     /// From the device: completion, or RX.
-    pub taken: FrameRing<'r, D>,
+    pub taken: FrameRing<'r, T>,
 }
 
-/// A device queue as the sweep sees it.
-pub trait Orphaned {
-    /// If it has an owner who does not live: gives back what was half given or half taken, and lets go of the queue. Returns
-    /// how many frames that were.
-    fn undo(&self, lcore: &Lcore) -> u32;
-
-    /// Shows every mbuf that the device has handed back and that nobody has taken yet.
-    fn walk(&self, mbuf: &mut dyn FnMut(MbufIndex));
-}
-
-impl<D: Descriptors> FrameQueue<'_, D> {
-    /// Gives mbufs from the front of `burst` to the device, as many as fit and stand alone, and returns how many. A chain, a
-    /// clone or an mbuf with clones ends it: references stay within their slot, so copy it first. For the queue's owner.
-    pub fn give(&self, burst: &mut Burst<'_>) -> usize {
-        let lcore = burst.lcore();
+impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
+    /// How many more the device takes now.
+    pub fn room(&self) -> u32 {
         // Relaxed: ours alone.
         let producer = self.given.producer.load(Ordering::Relaxed);
         // Acquire: the device has read what it gives back. Pairs with its release.
         let consumer = self.given.consumer.load(acquire("device"));
-        let free = self
-            .given
-            .descriptors
-            .len()
-            .saturating_sub(producer.wrapping_sub(consumer));
+        let len = self.given.descriptors.len();
+        len.saturating_sub(producer.wrapping_sub(consumer))
+    }
+
+    /// Gives mbufs from the front of `burst` to the device, as many as fit and can be given as they are, and returns how many. One
+    /// of another pool ends it, a chain, a clone or an mbuf with clones (references stay within their slot), and one of which
+    /// something is still to be done on its way out: copy it first. For the queue's owner.
+    pub fn give(&self, burst: &mut Burst<'_>) -> usize {
+        let lcore = burst.lcore();
+        // Relaxed: ours alone.
+        let producer = self.given.producer.load(Ordering::Relaxed);
+        let free = self.room();
         let tags = burst.indices().iter().map_while(|bits| {
             let index = MbufIndex::from_bits(*bits);
-            let (_, Record { tag, meta, .. }) = lcore.find(index)?;
-            let is_plain = !tag.read().is_linked() || meta.is_plain();
-            is_plain.then_some((index, tag))
+            let (_, record) = lcore.find(index)?;
+            let is_plain = !record.tag.read().is_linked() || record.meta.is_plain();
+            let is_ready = index.pool() == self.pool && is_plain && !record.wants_work();
+            is_ready.then_some((index, record))
         });
         let ready = tags.take(free as usize);
         // 1. Descriptors behind the producer index: the device does not look there.
         let mut end = producer;
-        for (index, _) in ready.clone() {
-            self.given.descriptors.put(end, index);
+        for (index, record) in ready.clone() {
+            self.given.descriptors.put(end, index, record.extent());
             end = end.wrapping_add(1);
         }
         if end == producer {
@@ -132,7 +144,7 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         // Against death the order of the program counts: no tag before the intent.
         compiler_fence(Ordering::Release);
         // 3. tag <- QUEUE q.
-        ready.for_each(|(_, tag)| tag.set(self.holder));
+        ready.for_each(|(_, record)| record.tag.set(self.holder));
         // 4. producer <- intent. Release: the device sees the descriptors; who sees it sees the tags.
         self.given.producer.store(end, release("device"));
         let count = end.wrapping_sub(producer) as usize;
@@ -150,7 +162,7 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         }
         let room = wanted as usize;
         burst.extend_with(lcore, room, |out| {
-            let taken = self.tag_taken(lcore, consumer, wanted, out, |tag| tag == self.holder);
+            let taken = self.tag_taken(lcore, consumer, wanted, out);
             // 2. consumer + n. Release: we have read the descriptors, and tagged.
             self.taken
                 .consumer
@@ -159,22 +171,18 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         })
     }
 
-    /// Take, step 1: tags the frames of `count` descriptors whose tag `may_be` ours to take; those are put into `out`.
-    fn tag_taken(
-        &self,
-        lcore: &Lcore,
-        from: u32,
-        count: u32,
-        out: &mut [u32],
-        may_be: impl Fn(Holder) -> bool,
-    ) -> usize {
+    /// Take, step 1: tags the frames of `count` descriptors; those that are the queue's are put into `out`.
+    fn tag_taken(&self, lcore: &Lcore, from: u32, count: u32, out: &mut [u32]) -> usize {
         let mut taken = 0;
         for offset in 0..count {
-            let index = self.taken.descriptors.get(from.wrapping_add(offset));
+            let (index, bytes) = self.taken.descriptors.get(from.wrapping_add(offset));
             match lcore.find(index) {
                 None => lcore.counters().bad_index.add(1),
-                Some((_, Record { tag, .. })) if may_be(tag.holder()) => {
-                    tag.set(lcore.holder());
+                Some((cache, record)) if record.tag.holder() == self.holder => {
+                    record.tag.set(lcore.holder());
+                    if let Some(bytes) = bytes {
+                        record.landed(bytes, cache.pool().data_room());
+                    }
                     if let Some(place) = out.get_mut(taken) {
                         *place = index.bits();
                         taken += 1;
@@ -186,20 +194,51 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         taken
     }
 
-    /// For who has claimed the queue after an owner that died, before anything else: frees what that one had half given, and
-    /// tags what it had half taken as the queue's again, so that [`take`](Self::take) finds it. The sweep may come before or
-    /// after.
-    pub fn adopt(&self, lcore: &Lcore) {
-        self.undo_give(lcore);
+    /// For who has claimed the queue, before anything else: frees what the last owner had half given, and passes over what it had
+    /// half taken. The sweep after that one may come before or after. How many frames it freed.
+    pub fn adopt(&self, lcore: &Lcore) -> u32 {
+        let undone = self.undo_give(lcore);
         let (consumer, waiting) = self.taken.waiting();
-        for offset in 0..waiting {
-            let index = self.taken.descriptors.get(consumer.wrapping_add(offset));
-            if let Some((_, Record { tag, .. })) = lcore.find(index)
-                && matches!(tag.holder().kind(), HolderKind::Slot(_))
-            {
-                tag.set(self.holder);
-            }
+        let is_taken = |offset: &u32| {
+            let (index, _) = self.taken.descriptors.get(consumer.wrapping_add(*offset));
+            let holder = lcore.find(index).map(|(_, record)| record.tag.holder());
+            holder != Some(self.holder)
+        };
+        let passed = (0..waiting).take_while(is_taken).count();
+        let passed = u32::try_from(passed).unwrap_or(0);
+        if passed > 0 && !mutated("a successor takes what was half taken") {
+            // Release: as in `take`.
+            self.taken
+                .consumer
+                .store(consumer.wrapping_add(passed), release("device"));
         }
+        undone
+    }
+
+    /// For the primary: if the queue's owner does not live, gives back what it had half given and what the device is done with,
+    /// and lets go of the queue. Not for a queue whose packets somebody is to have. `None` if it is not so.
+    pub fn reap(&self, lcore: &Lcore) -> Option<u32> {
+        let word = &self.record.owner;
+        let owner = Owner::from_bits(word.load(Ordering::Acquire));
+        if owner == Owner::NONE || lcore.region().owner_alive(owner) {
+            return None;
+        }
+        // Ours first, so that no successor works on it beside us; should we die over it, we are one of the dead ourselves.
+        // Acquire: what the dead one did is seen.
+        let ours = lcore.owner().bits();
+        word.compare_exchange(owner.bits(), ours, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        let mut reaped = self.adopt(lcore);
+        let (_, waiting) = self.taken.waiting();
+        let mut burst = Burst::new(lcore);
+        for _ in 0..waiting.div_ceil(u32::try_from(burst.room()).unwrap_or(1)) {
+            reaped += u32::try_from(self.take(lcore, &mut burst)).unwrap_or(0);
+            burst.clear();
+        }
+        // Last, so that what is cut short is repeated. Release: the queue is seen as we leave it.
+        let none = Owner::NONE.bits();
+        let _ = word.compare_exchange(ours, none, Ordering::Release, Ordering::Relaxed);
+        Some(reaped)
     }
 
     /// What the last owner left half given is undone, for who has claimed the queue after it: frees what was tagged and not
@@ -212,7 +251,7 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         // More than there is room for was never meant: somebody scribbled.
         if begun <= self.given.descriptors.len() {
             for offset in 0..begun {
-                let index = self.given.descriptors.get(producer.wrapping_add(offset));
+                let (index, _) = self.given.descriptors.get(producer.wrapping_add(offset));
                 if let Some((_, Record { tag, .. })) = lcore.find(index)
                     && let seen = tag.read()
                     && seen.holder() == self.holder
@@ -226,60 +265,22 @@ impl<D: Descriptors> FrameQueue<'_, D> {
         self.record.intent.store(producer, release("intent"));
         undone
     }
-
-    /// Takes and frees what the device has handed back by now, half taken or not.
-    fn undo_take(&self, lcore: &Lcore) -> u32 {
-        let (mut consumer, mut waiting) = self.taken.waiting();
-        // A slot's: of who died over a take. The queue is ours, so that nobody living is about to.
-        let may_be = |tag: Holder| tag == self.holder || matches!(tag.kind(), HolderKind::Slot(_));
-        let mut undone = 0;
-        while waiting > 0 {
-            let mut burst = Burst::new(lcore);
-            let now = waiting.min(u32::try_from(burst.room()).unwrap_or(1));
-            let taken = burst.extend_with(lcore, now as usize, |out| {
-                let taken = self.tag_taken(lcore, consumer, now, out, may_be);
-                self.taken
-                    .consumer
-                    .store(consumer.wrapping_add(now), release("device"));
-                taken
-            });
-            undone += u32::try_from(taken).unwrap_or(u32::MAX);
-            (consumer, waiting) = (consumer.wrapping_add(now), waiting - now);
-        }
-        undone
-    }
 }
 
-impl<D: Descriptors> Orphaned for FrameQueue<'_, D> {
-    fn undo(&self, lcore: &Lcore) -> u32 {
-        let word = &self.record.owner;
-        let owner = Owner::from_bits(word.load(Ordering::Acquire));
-        // Ours first, so that no successor works on it beside us; should we die over it, we are one of the dead ourselves.
-        // Acquire: what the dead one did is seen.
-        let ours = lcore.owner().bits();
-        let claimed = owner != Owner::NONE
-            && !lcore.region().owner_alive(owner)
-            && word
-                .compare_exchange(owner.bits(), ours, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        if !claimed {
-            return 0;
-        }
-        let undone = self.undo_give(lcore) + self.undo_take(lcore);
-        // Last, so that a sweep cut short is repeated. Release: the queue is seen as we leave it.
-        let _ = word.compare_exchange(
-            ours,
-            Owner::NONE.bits(),
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-        undone
-    }
-
-    fn walk(&self, mbuf: &mut dyn FnMut(MbufIndex)) {
-        let (consumer, waiting) = self.taken.waiting();
-        for offset in 0..waiting {
-            mbuf(self.taken.descriptors.get(consumer.wrapping_add(offset)));
+/// Gives back every mbuf of a pool that a queue's device has, once there is no such device any more: nobody has its socket, and
+/// its memory is not mapped. For the queue's owner, before it gives the next device anything. How many there were.
+pub fn reclaim(lcore: &Lcore, pool: Pool, holder: Holder) -> u32 {
+    let mut reclaimed = 0;
+    for number in 0..pool.count() {
+        let index = MbufIndex::new(pool.id(), number);
+        if let Some((_, Record { tag, .. })) = lcore.find(index)
+            && let seen = tag.read()
+            && seen.holder() == holder
+            && tag.set_from(seen, lcore.holder())
+        {
+            drop(Mbuf::from_checked(lcore, index));
+            reclaimed += 1;
         }
     }
+    reclaimed
 }

@@ -29,8 +29,11 @@ use eal::holder::Holder;
 use eal::process::Owner;
 
 use crate::brief::{Brief, Facts, Seen};
+use crate::flags::OffloadFlags;
+use crate::frames::Extent;
 use crate::index::MbufIndex;
-use crate::meta::{Meta, Place};
+use crate::meta::{Meta, Place, Span};
+use crate::shape::HEADROOM;
 use crate::sync::{AtomicU32, CacheLine, Ordering, acquire, release};
 use crate::tag::{self, Tag};
 
@@ -95,6 +98,42 @@ impl<'m> Record<'m> {
     pub(crate) fn facts(&self) -> Facts {
         let facts = self.brief.read().facts();
         facts.unwrap_or_else(|| self.meta.facts())
+    }
+
+    /// Where its bytes lie. For who holds the mbuf, which stands alone.
+    #[inline]
+    pub(crate) fn extent(&self) -> Extent {
+        let brief = self.brief.read();
+        if brief.is_lazy() {
+            return Extent {
+                offset: HEADROOM,
+                len: brief.len(),
+            };
+        }
+        let Span { off, len, .. } = self.meta.span();
+        Extent { offset: off, len }
+    }
+
+    /// Whether something is still to be done to the packet on its way out. For who holds the mbuf.
+    #[inline]
+    pub(crate) fn wants_work(&self) -> bool {
+        let flags = OffloadFlags::from_bits(self.meta.flags());
+        !self.brief.read().is_lazy() && flags.intersects(OffloadFlags::TX)
+    }
+
+    /// A device has put a packet into its frame, which is as long as that. What would leave the frame is cut. For who holds the mbuf.
+    #[inline]
+    pub(crate) fn landed(&self, bytes: Extent, frame_len: u16) {
+        let off = bytes.offset.min(frame_len);
+        let len = bytes.len.min(frame_len - off);
+        let brief = Seen::fresh(len);
+        self.meta.settle(brief);
+        self.meta.set_span(Span {
+            off,
+            len,
+            packet_len: len.into(),
+        });
+        self.brief.write(brief.settled());
     }
 
     /// Notes where the packet came by, and tells what is asked of it. For who holds the mbuf.

@@ -594,6 +594,13 @@ impl Pool {
         self.rack
     }
 
+    /// Where the array of frames lies in this process, as a device is told of it: its start, and its length. The frame of mbuf
+    /// `number` begins `number` times [`data_room`](Self::data_room) behind the start.
+    #[must_use]
+    pub fn frames(&self) -> (NonNull<u8>, usize) {
+        (self.frames.start, self.frames.count * self.frames.stride)
+    }
+
     /// Where `len` bytes at `off` of an mbuf's frame start; `None` if they leave it, or if it is no mbuf of this pool.
     #[inline]
     pub(crate) fn frame(&self, index: MbufIndex, off: usize, len: usize) -> Option<NonNull<u8>> {

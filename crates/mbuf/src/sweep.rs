@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! 1. choose    dead slots -> SWEEPING            eal: `Region::claim_dead`
-//! 2. queues    half-done gives and takes of device queues are undone
-//! 3. lanes     rings that nobody living consumes are emptied; what the dead had claimed of many consumers' rings is taken over
-//! 4. magazines of the dead: what is listed is free, then the magazine is
-//! 5. note      what is listed in any ring is not in a dead one's hands
-//! 6. scan      what carries a dead one's tag and was not noted is free
-//! 7. wake      consumers of rings that are not empty: who published and died may not have rung
-//! 8. free      slots -> FREE
+//! 2. lanes     rings that nobody living consumes are emptied; what the dead had claimed of many consumers' rings is taken over
+//! 3. magazines of the dead: what is listed is free, then the magazine is
+//! 4. note      what is listed in any ring is not in a dead one's hands
+//! 5. scan      what carries a dead one's tag and was not noted is free
+//! 6. wake      consumers of rings that are not empty: who published and died may not have rung
+//! 7. free      slots -> FREE
 //! ```
 //!
 //! | word               | written by                                                        |
@@ -20,10 +19,10 @@
 //! | claims of the dead in rings of many consumers | this sweep, which alone closes them    |
 //!
 //! All dead slots are swept as one set, phase by phase. The order is what makes it right; `docs/protocol.md`, section 4, says why,
-//! and the crash model runs this code with each phase left out or moved. Two things differ from what is said there. Lanes are
+//! and the crash model runs this code with each phase left out or moved. Three things differ from what is said there. Lanes are
 //! found by their consumer, who is dead or nobody, not by slots: so slots that are FREE need not be swept with the rest, and a
 //! newcomer finds a slot at once. And *all* rings are noted: a slot's number changes hands, and with it the tags of what a
-//! former occupant left in a ring.
+//! former occupant left in a ring. And device queues are not its business: [`frames`](crate::frames) says why.
 //!
 //! **If a process dies:** the sweeper, anywhere: its slot is dead like any other, slots that it claimed stay SWEEPING, and
 //! the next primary starts again at 1 with all of them as one set. Every step can be repeated: what was given back is tagged
@@ -41,7 +40,6 @@ use ring::Ring;
 use crate::SEGMENTS_MAX;
 use crate::burst::Burst;
 use crate::error::Error;
-use crate::frames::Orphaned;
 use crate::handoff::{MbufConsumer, take_over};
 use crate::index::MbufIndex;
 use crate::lcore::Lcore;
@@ -56,8 +54,6 @@ const MORE_BURSTS: usize = 2;
 /// A step of the sweep, between choosing the slots and giving them back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Undo what was half done with device queues.
-    Queues,
     /// Empty the rings that nobody living consumes.
     Lanes,
     /// Give the magazines of the dead back.
@@ -71,8 +67,7 @@ pub enum Phase {
 }
 
 /// The phases in the order that is right.
-pub const PHASES: [Phase; 6] = [
-    Phase::Queues,
+pub const PHASES: [Phase; 5] = [
     Phase::Lanes,
     Phase::Magazines,
     Phase::Note,
@@ -92,8 +87,6 @@ pub struct Report {
     pub magazines: u32,
     /// Packets in rings that they consumed, or that nobody did.
     pub rings: u32,
-    /// Frames that were half given to a device queue, or half taken from one.
-    pub queues: u32,
     /// Mbufs whose tag changed under the sweep: somebody scribbles.
     pub corrupt: u32,
     /// Rings and pools that could not be opened, so that what the dead had in hand was left alone.
@@ -109,7 +102,6 @@ impl fmt::Display for Report {
             in_hand,
             magazines,
             rings,
-            queues,
             ..
         } = self;
         if slots.is_empty() {
@@ -117,7 +109,7 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "slots {slots}: {in_hand} buffers in hand, {magazines} in magazines, {rings} in rings, {queues} in queues"
+            "slots {slots}: {in_hand} buffers in hand, {magazines} in magazines, {rings} in rings"
         )?;
         if self.corrupt > 0 {
             write!(
@@ -147,7 +139,6 @@ pub fn sweep(
     region: &'static Region,
     lcore: &Lcore,
     also: SlotSet,
-    queues: &[&dyn Orphaned],
 ) -> Result<Option<Report>, eal::Error> {
     let dead = region.claim_dead(also)?;
     if dead.is_empty() {
@@ -155,15 +146,9 @@ pub fn sweep(
             return Ok(None);
         }
         // What a consumer that ended well left in its ring, and a late burst of its producer.
-        return Ok(Some(sweep_phases(
-            region,
-            lcore,
-            dead,
-            queues,
-            &[Phase::Lanes],
-        )));
+        return Ok(Some(sweep_phases(region, lcore, dead, &[Phase::Lanes])));
     }
-    Ok(Some(sweep_phases(region, lcore, dead, queues, &PHASES)))
+    Ok(Some(sweep_phases(region, lcore, dead, &PHASES)))
 }
 
 /// Whether packets wait in a ring that nobody consumes.
@@ -179,7 +164,6 @@ pub fn sweep_phases(
     region: &'static Region,
     lcore: &Lcore,
     dead: DeadSlots<'_>,
-    queues: &[&dyn Orphaned],
     phases: &[Phase],
 ) -> Report {
     let mut sweep = Sweep {
@@ -190,7 +174,6 @@ pub fn sweep_phases(
             ..Report::default()
         },
         dead,
-        queues,
         // Read once: a ring that begins to carry mbufs now is treated alike throughout.
         rings: Ring::all(region)
             .map(|ring| (ring, ring.carries_mbufs()))
@@ -219,7 +202,6 @@ struct Sweep<'s> {
     region: &'static Region,
     lcore: &'s Lcore,
     dead: DeadSlots<'s>,
-    queues: &'s [&'s dyn Orphaned],
     /// All rings, and whether they carry mbufs.
     rings: Vec<(Ring<'static>, bool)>,
     pools: Vec<Noted>,
@@ -257,18 +239,11 @@ impl Noted {
 impl Sweep<'_> {
     fn run(&mut self, phase: Phase) {
         match phase {
-            Phase::Queues => self.queues(),
             Phase::Lanes => self.lanes(),
             Phase::Magazines => self.magazines(),
             Phase::Note => self.note(),
             Phase::Scan => self.scan(),
             Phase::Wake => self.wake(),
-        }
-    }
-
-    fn queues(&mut self) {
-        for queue in self.queues {
-            self.report.queues += queue.undo(self.lcore);
         }
     }
 
@@ -367,20 +342,12 @@ impl Sweep<'_> {
         rings + pools
     }
 
-    /// Notes what lies in rings, chains walked, and what a device has handed back. Numbers in rings of other things may be noted
+    /// Notes what lies in rings, chains walked. Numbers in rings of other things may be noted
     /// too: that frees too little, for a while, and never too much.
     fn note(&mut self) {
-        let Self {
-            rings,
-            pools,
-            queues,
-            ..
-        } = self;
+        let Self { rings, pools, .. } = self;
         for (ring, _) in rings {
             ring.walk(|item| note_chain(pools, MbufIndex::from_bits(item)));
-        }
-        for queue in *queues {
-            queue.walk(&mut |index| note_chain(pools, index));
         }
     }
 

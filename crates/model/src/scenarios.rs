@@ -125,5 +125,5 @@ const fn second_primary(first: usize) -> Cast {
 fn sweeper(script: &Script) {
     let lcore = script.join();
     script.ready();
-    script.guard(&lcore, &[]);
+    script.guard(&lcore);
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use eal::process::SlotSet;
 use eal::sleep::{Bell, Cause, SLEEP_MAX, WaitSet, sleep};
 use eal::{Region, Slot, SlotId};
-use mbuf::frames::Orphaned;
 use mbuf::sweep::{PHASES, Phase, sweep_phases};
 use mbuf::{Burst, Lcore, Mbuf, MbufConsumer, MbufProducer, Pool};
 use ring::Ring;
@@ -171,25 +170,32 @@ impl Script {
     }
 
     /// What a guard does: waits for deaths and sweeps, for ever.
-    pub(crate) fn guard(&self, lcore: &Lcore, queues: &[&dyn Orphaned]) -> ! {
+    pub(crate) fn guard(&self, lcore: &Lcore) -> ! {
+        self.guard_and(lcore, || {}, || {})
+    }
+
+    /// The same, and what it does besides before each sweep and after.
+    pub(crate) fn guard_and(&self, lcore: &Lcore, before: impl Fn(), after: impl Fn()) -> ! {
         loop {
             self.machine.await_death(self.id);
-            self.sweep(lcore, queues);
+            self.machine.sweep_begins(self.id);
+            before();
+            self.sweep(lcore);
+            after();
+            self.machine.sweep_ends(self.id);
         }
     }
 
     /// Sweeps once after all who are dead, and once more after what the sweep tells of.
-    pub(crate) fn sweep(&self, lcore: &Lcore, queues: &[&dyn Orphaned]) {
-        self.machine.sweep_begins(self.id);
+    fn sweep(&self, lcore: &Lcore) {
         let mutant = self.machine.state.borrow().mutant;
         let mut also = SlotSet::default();
         for _ in 0..2 {
-            also = sweep(self.region, lcore, also, queues, mutant);
+            also = sweep(self.region, lcore, also, mutant);
             if also.is_empty() {
                 break;
             }
         }
-        self.machine.sweep_ends(self.id);
     }
 
     /// Notes an mbuf that a device has.
@@ -222,15 +228,9 @@ impl Bell for ModelBell<'_> {
 }
 
 /// A sweep, or one that a mutant has twisted; gives the slots to sweep next.
-fn sweep(
-    region: &'static Region,
-    lcore: &Lcore,
-    also: SlotSet,
-    queues: &[&dyn Orphaned],
-    mutant: Option<Mutant>,
-) -> SlotSet {
+fn sweep(region: &'static Region, lcore: &Lcore, also: SlotSet, mutant: Option<Mutant>) -> SlotSet {
     let Some(Mutant::Mistake(mistake)) = mutant else {
-        let report = mbuf::sweep::sweep(region, lcore, also, queues);
+        let report = mbuf::sweep::sweep(region, lcore, also);
         return report
             .expect("it is the primary")
             .map_or(also_none(), |report| report.strays);
@@ -243,7 +243,7 @@ fn sweep(
             dead.finish();
             break;
         }
-        strays = sweep_phases(region, lcore, dead, queues, &phases(mistake)).strays;
+        strays = sweep_phases(region, lcore, dead, &phases(mistake)).strays;
     }
     strays
 }
@@ -255,70 +255,24 @@ fn also_none() -> SlotSet {
 /// Mistakes in the order of phases, by name.
 pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
     (
-        "sweep without queues",
-        &[
-            Phase::Lanes,
-            Phase::Magazines,
-            Phase::Note,
-            Phase::Scan,
-            Phase::Wake,
-        ],
-    ),
-    (
         "sweep without lanes",
-        &[
-            Phase::Queues,
-            Phase::Magazines,
-            Phase::Note,
-            Phase::Scan,
-            Phase::Wake,
-        ],
+        &[Phase::Magazines, Phase::Note, Phase::Scan, Phase::Wake],
     ),
     (
         "sweep without magazines",
-        &[
-            Phase::Queues,
-            Phase::Lanes,
-            Phase::Note,
-            Phase::Scan,
-            Phase::Wake,
-        ],
+        &[Phase::Lanes, Phase::Note, Phase::Scan, Phase::Wake],
     ),
     (
         "sweep without note",
-        &[
-            Phase::Queues,
-            Phase::Lanes,
-            Phase::Magazines,
-            Phase::Scan,
-            Phase::Wake,
-        ],
+        &[Phase::Lanes, Phase::Magazines, Phase::Scan, Phase::Wake],
     ),
     (
         "sweep without scan",
-        &[
-            Phase::Queues,
-            Phase::Lanes,
-            Phase::Magazines,
-            Phase::Note,
-            Phase::Wake,
-        ],
-    ),
-    (
-        "queues after the scan",
-        &[
-            Phase::Lanes,
-            Phase::Magazines,
-            Phase::Note,
-            Phase::Scan,
-            Phase::Queues,
-            Phase::Wake,
-        ],
+        &[Phase::Lanes, Phase::Magazines, Phase::Note, Phase::Wake],
     ),
     (
         "lanes after the scan",
         &[
-            Phase::Queues,
             Phase::Magazines,
             Phase::Note,
             Phase::Scan,
@@ -329,7 +283,6 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
     (
         "magazines after the scan",
         &[
-            Phase::Queues,
             Phase::Lanes,
             Phase::Note,
             Phase::Scan,
@@ -340,7 +293,6 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
     (
         "note after the scan",
         &[
-            Phase::Queues,
             Phase::Lanes,
             Phase::Magazines,
             Phase::Scan,
@@ -350,13 +302,7 @@ pub(crate) const ORDERS: &[(&str, &[Phase])] = &[
     ),
     (
         "sweep without wake",
-        &[
-            Phase::Queues,
-            Phase::Lanes,
-            Phase::Magazines,
-            Phase::Note,
-            Phase::Scan,
-        ],
+        &[Phase::Lanes, Phase::Magazines, Phase::Note, Phase::Scan],
     ),
 ];
 
@@ -373,8 +319,7 @@ pub(crate) fn all_die_and_all_is_there(machine: &'static Machine) -> Result<(), 
     let region = machine.world.regions[PRIMARIES - 1];
     let slot = Slot::claim(region, "last").map_err(|error| error.to_string())?;
     let lcore = Lcore::new(slot);
-    mbuf::sweep::sweep(region, &lcore, SlotSet::default(), &[])
-        .map_err(|error| error.to_string())?;
+    mbuf::sweep::sweep(region, &lcore, SlotSet::default()).map_err(|error| error.to_string())?;
     let state = machine.state.borrow();
     for words in &state.words.pools {
         let given =

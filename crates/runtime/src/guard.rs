@@ -15,7 +15,8 @@
 //! **If a process dies:** the guard with its primary, anywhere: what it had begun stays marked in the slots' words, and the next
 //! primary's guard begins it again. While there is no primary nothing is swept, and the living run on.
 
-use std::sync::{Arc, mpsc};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,7 @@ pub struct Recovered {
     pub magazines: u64,
     /// Packets in rings that nobody consumed.
     pub rings: u64,
-    /// Frames half given to device queues, or half taken.
+    /// Frames of device queues whose owner died: half given, or done with.
     pub queues: u64,
     /// Mbufs whose tag changed under a sweep.
     pub corrupt: u64,
@@ -124,14 +125,14 @@ impl<'r> Counters<'r> {
         Ok(Self(zone.slice(0, WORDS)?))
     }
 
-    fn add(&self, report: &Report, took: Duration) {
+    fn add(&self, report: &Report, reaped: u32, took: Duration) {
         let counts = [
             1,
             report.slots.len(),
             report.in_hand,
             report.magazines,
             report.rings,
-            report.queues,
+            reaped,
             report.corrupt,
         ];
         for (counter, count) in self.0.iter().zip(counts) {
@@ -143,10 +144,13 @@ impl<'r> Counters<'r> {
     }
 }
 
+/// What looks after device queues that the dead drove, and tells how many frames it gave back.
+type Reaper = Box<dyn FnMut(&Lcore) -> u32 + Send>;
+
 /// The guard of a group. Dropping it ends its thread.
-#[derive(Debug)]
 pub struct Guard {
     deaths: Arc<Deaths>,
+    reaper: Arc<Mutex<Option<Reaper>>>,
     /// Closed to end the thread.
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -175,16 +179,18 @@ impl Guard {
         let counters = Counters::reserve(region)?;
         let slot = eal.claim_slot("guard")?;
         let deaths = Arc::new(eal.deaths());
+        let reaper = Arc::new(Mutex::new(None));
         let (stop, stopped) = mpsc::channel();
         let (ready, first) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("forebay-guard".to_owned())
             .spawn({
-                let deaths = Arc::clone(&deaths);
+                let (deaths, reaper) = (Arc::clone(&deaths), Arc::clone(&reaper));
                 move || {
                     let watch = Watch {
                         region,
                         counters,
+                        reaper,
                         lcore: Lcore::new(slot),
                     };
                     let outcome = watch.sweep(SlotSet::EMPTY);
@@ -198,6 +204,7 @@ impl Guard {
             .map_err(Error::Thread)?;
         let guard = Self {
             deaths,
+            reaper,
             stop: Some(stop),
             thread: Some(thread),
         };
@@ -206,11 +213,26 @@ impl Guard {
         Ok(guard)
     }
 
+    /// Has `reaper` look after each death for device queues that the dead drove, with the guard's own lcore:
+    /// [`Ports::reap`](ethdev::Ports::reap).
+    pub fn reap_with(&self, reaper: impl FnMut(&Lcore) -> u32 + Send + 'static) {
+        let mut place = self.reaper.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Box::new(reaper));
+    }
+
     /// Whether it still watches. If not, nobody sweeps any more: end the primary, and let the next one take over.
     pub fn is_alive(&self) -> bool {
         self.thread
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("is_alive", &self.is_alive())
+            .finish_non_exhaustive()
     }
 }
 
@@ -230,6 +252,7 @@ impl Drop for Guard {
 struct Watch {
     region: &'static Region,
     counters: Counters<'static>,
+    reaper: Arc<Mutex<Option<Reaper>>>,
     lcore: Lcore,
 }
 
@@ -270,18 +293,24 @@ impl Watch {
     fn sweep(&self, also: SlotSet) -> Result<SlotSet, eal::Error> {
         let started = Instant::now();
         let names = self.names(self.region.dead_slots());
-        let Some(report) = sweep(self.region, &self.lcore, also, &[])? else {
+        let Some(report) = sweep(self.region, &self.lcore, also)? else {
             return Ok(SlotSet::EMPTY);
         };
+        let mut reaper = self.reaper.lock().unwrap_or_else(PoisonError::into_inner);
+        let reaped = reaper.as_mut().map_or(0, |reap| reap(&self.lcore));
+        drop(reaper);
+        self.lcore.give_magazines_back();
         let took = started.elapsed();
         // Threads of this process that sleep look who is away now.
         self.region.ring_own_doorbells();
-        self.counters.add(&report, took);
+        self.counters.add(&report, reaped, took);
         let ms = took.as_secs_f64() * 1e3;
         if report.slots.is_empty() {
             tracing::info!("swept in {ms:.1} ms: {report}");
         } else {
-            tracing::warn!("swept in {ms:.1} ms after {names}: {report}");
+            tracing::warn!(
+                "swept in {ms:.1} ms after {names}: {report}, {reaped} frames of device queues"
+            );
         }
         // The same ones again would be a slot that only seems free: no use in trying for ever.
         Ok(if report.strays == also {

@@ -23,7 +23,7 @@ fn kill(lcore: Lcore) -> SlotId {
 /// The sweep by a slot of the primary that does nothing else.
 fn swept(pool: Pool) -> Report {
     let sweeper = lcore(pool);
-    let report = sweep(pool.region(), &sweeper, SlotSet::EMPTY, &[]);
+    let report = sweep(pool.region(), &sweeper, SlotSet::EMPTY);
     let report = report.unwrap().expect("somebody is dead");
     assert!(
         report.strays.is_empty() && report.corrupt == 0,
@@ -51,15 +51,12 @@ fn buffers_in_hand_and_in_magazines_come_back() {
     let slot = kill(dead);
     let report = swept(pool);
     assert_eq!(report.slots, SlotSet::from_iter([slot]));
-    assert_eq!(
-        (report.in_hand, report.rings, report.queues),
-        (in_hand, 0, 0)
-    );
+    assert_eq!((report.in_hand, report.rings), (in_hand, 0));
     assert!(report.magazines > 0);
     assert_eq!(
         report.to_string(),
         format!(
-            "slots {slot}: {in_hand} buffers in hand, {} in magazines, 0 in rings, 0 in queues",
+            "slots {slot}: {in_hand} buffers in hand, {} in magazines, 0 in rings",
             report.magazines
         )
     );
@@ -73,7 +70,7 @@ fn buffers_in_hand_and_in_magazines_come_back() {
     verify(pool.region()).unwrap();
     assert_at_rest(pool);
     assert!(
-        sweep(pool.region(), &lcore(pool), SlotSet::EMPTY, &[])
+        sweep(pool.region(), &lcore(pool), SlotSet::EMPTY)
             .unwrap()
             .is_none()
     );
@@ -267,13 +264,9 @@ fn what_a_slot_left_although_it_ended_well_is_a_stray_and_comes_back() {
     let slot = careless.slot_id();
     drop(careless);
     kill(dead);
-    let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])
-        .unwrap()
-        .unwrap();
+    let report = sweep(region, &sweeper, SlotSet::EMPTY).unwrap().unwrap();
     assert_eq!(report.strays, SlotSet::from_iter([slot]));
-    let report = sweep(region, &sweeper, report.strays, &[])
-        .unwrap()
-        .unwrap();
+    let report = sweep(region, &sweeper, report.strays).unwrap().unwrap();
     assert_eq!((report.in_hand, report.strays), (1, SlotSet::EMPTY));
     drop(sweeper);
     assert_at_rest(pool);
@@ -330,9 +323,7 @@ fn ring_that_was_left_with_packets_in_it_is_emptied_although_nobody_died() {
     );
     drop((consumer, reader, producer, sender));
     assert!(crate::sweep::has_orphans(region));
-    let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])
-        .unwrap()
-        .unwrap();
+    let report = sweep(region, &sweeper, SlotSet::EMPTY).unwrap().unwrap();
     assert_eq!((report.rings, report.slots), (1, SlotSet::EMPTY));
     assert_eq!(
         report.to_string(),
@@ -359,9 +350,7 @@ fn where_a_ring_cannot_be_looked_into_nothing_in_hand_is_freed() {
     header.store(77, eal::sync::Ordering::Relaxed);
     forget(producer);
     kill(dead);
-    let report = sweep(region, &sweeper, SlotSet::EMPTY, &[])
-        .unwrap()
-        .unwrap();
+    let report = sweep(region, &sweeper, SlotSet::EMPTY).unwrap().unwrap();
     assert_eq!((report.unreadable, report.in_hand), (1, 0));
     assert!(report.to_string().contains("damaged"), "{report}");
     assert_eq!(consumer.dequeue(&reader).unwrap().data(), b"waits");

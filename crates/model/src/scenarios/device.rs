@@ -5,12 +5,12 @@
 use eal::holder::Holder;
 use eal::queue::QueueRecord;
 use eal::sync::{AtomicU32, Ordering};
-use eal::{Region, Zone, ZoneKind};
-use mbuf::frames::{Descriptors, FrameQueue, FrameRing};
+use eal::{Owner, Region, Zone, ZoneKind};
+use mbuf::frames::{Descriptors, Extent, FrameQueue, FrameRing};
 use mbuf::{Burst, MbufIndex};
 
 use super::{R, make_pool, second_primary, secondary, victim};
-use crate::explore::{Cast, Scenario};
+use crate::explore::{Cast, Scenario, Start};
 use crate::script::Script;
 use crate::words::{QueueWords, Words};
 
@@ -34,6 +34,52 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             setup,
             mark,
             casts: vec![victim("A", 0, give_and_take), device, SWEEPER],
+            preemptions: 2,
+            deaths: 1,
+        },
+        Scenario {
+            name: "the queue is reaped before the sweep",
+            setup,
+            mark,
+            casts: vec![
+                victim("A", 0, give_and_take),
+                device,
+                Cast {
+                    body: reap_and_sweep,
+                    ..R
+                },
+            ],
+            preemptions: 2,
+            deaths: 1,
+        },
+        Scenario {
+            name: "a successor takes the queue",
+            setup,
+            mark,
+            casts: vec![
+                victim("A", 0, give_and_take),
+                device,
+                R,
+                Cast {
+                    start: Start::AfterDeathOf(0),
+                    ..secondary("B", 2, succeed)
+                },
+            ],
+            preemptions: 1,
+            deaths: 1,
+        },
+        Scenario {
+            name: "a successor comes while the queue is reaped",
+            setup,
+            mark,
+            casts: vec![
+                victim("A", 0, give),
+                SWEEPER,
+                Cast {
+                    start: Start::AfterDeathOf(0),
+                    ..secondary("B", 2, succeed)
+                },
+            ],
             preemptions: 2,
             deaths: 1,
         },
@@ -79,12 +125,13 @@ impl Descriptors for Indices {
         2
     }
 
-    fn put(&self, position: u32, index: MbufIndex) {
+    fn put(&self, position: u32, index: MbufIndex, _bytes: Extent) {
         self.at(position).store(index.bits(), Ordering::Relaxed);
     }
 
-    fn get(&self, position: u32) -> MbufIndex {
-        MbufIndex::from_bits(self.at(position).load(Ordering::Relaxed))
+    fn get(&self, position: u32) -> (MbufIndex, Option<Extent>) {
+        let index = MbufIndex::from_bits(self.at(position).load(Ordering::Relaxed));
+        (index, None)
     }
 }
 
@@ -107,7 +154,7 @@ fn mark(region: &'static Region, words: &mut Words) {
     words.add_queue(QueueWords { start, size: SIZE });
 }
 
-fn queue(region: &'static Region) -> FrameQueue<'static, Indices> {
+fn queue(region: &'static Region) -> FrameQueue<'static, Indices, Indices> {
     let zone = zone(region);
     let words: &'static [AtomicU32] = zone
         .slice(
@@ -124,13 +171,14 @@ fn queue(region: &'static Region) -> FrameQueue<'static, Indices> {
     FrameQueue {
         record,
         holder: Holder::queue(0, 0, true),
+        pool: 0,
         given: ring(0),
         taken: ring(1),
     }
 }
 
 /// Claims the queue as a driver does.
-fn claim(script: &Script, owner: eal::Owner) -> FrameQueue<'static, Indices> {
+fn claim(script: &Script, owner: eal::Owner) -> FrameQueue<'static, Indices, Indices> {
     let queue = queue(script.region);
     queue.record.owner.store(owner.bits(), Ordering::Release);
     queue
@@ -162,7 +210,7 @@ fn give_and_take(script: &Script) {
     script.rest();
 }
 
-fn hand_over(script: &Script, queue: &FrameQueue<'_, Indices>, burst: &mut Burst<'_>) {
+fn hand_over(script: &Script, queue: &FrameQueue<'_, Indices, Indices>, burst: &mut Burst<'_>) {
     burst.iter().for_each(|mbuf| script.let_go(&mbuf));
     queue.give(burst);
 }
@@ -176,14 +224,15 @@ fn device(script: &Script) {
         if queue.given.producer.load(Ordering::Acquire) == consumer {
             continue;
         }
-        let index = queue.given.descriptors.get(consumer);
+        let (index, _) = queue.given.descriptors.get(consumer);
         queue
             .given
             .consumer
             .store(consumer.wrapping_add(1), Ordering::Release);
         script.take_index(index.bits());
         let producer = queue.taken.producer.load(Ordering::Relaxed);
-        queue.taken.descriptors.put(producer, index);
+        let nothing = Extent::default();
+        queue.taken.descriptors.put(producer, index, nothing);
         script.let_go_index(index.bits());
         queue
             .taken
@@ -197,5 +246,48 @@ fn sweep_queue(script: &Script) {
     let lcore = script.join();
     let queue = queue(script.region);
     script.ready();
-    script.guard(&lcore, &[&queue]);
+    let reap = || {
+        queue.reap(&lcore);
+    };
+    script.guard_and(&lcore, || {}, reap);
+}
+
+fn reap_and_sweep(script: &Script) {
+    let lcore = script.join();
+    let queue = queue(script.region);
+    script.ready();
+    let reap = || {
+        queue.reap(&lcore);
+    };
+    script.guard_and(&lcore, reap, || {});
+}
+
+/// Takes the queue from who died over it, and what the device is done with. It may use what it gets at once: the sweep runs
+/// beside it.
+fn succeed(script: &Script) {
+    let lcore = script.join();
+    let queue = queue(script.region);
+    script.ready();
+    let word = &queue.record.owner;
+    let now = word.load(Ordering::Acquire);
+    let is_free = now == Owner::NONE.bits() || !script.region.owner_alive(Owner::from_bits(now));
+    let ours = lcore.owner().bits();
+    let claimed = is_free
+        && word
+            .compare_exchange(now, ours, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+    if !claimed {
+        // The primary is about to reap it.
+        script.rest();
+        return;
+    }
+    queue.adopt(&lcore);
+    let mut back = Burst::new(&lcore);
+    queue.take(&lcore, &mut back);
+    back.iter().for_each(|mbuf| script.take(&mbuf));
+    script.free_burst(back);
+    let mut burst = script.alloc_burst(&lcore, script.pool(), 1);
+    hand_over(script, &queue, &mut burst);
+    drop(burst);
+    script.rest();
 }

@@ -400,12 +400,12 @@ impl Storm {
     }
 
     fn sweep(&mut self) -> anyhow::Result<()> {
-        let report = sweep(self.eal.region(), &self.lcore, SlotSet::EMPTY, &[])?;
+        let report = sweep(self.eal.region(), &self.lcore, SlotSet::EMPTY)?;
         let Some(report) = report else { return Ok(()) };
         if self.kind.victim == Side::Consumer {
             self.verdict.swept += u64::from(report.in_hand + report.rings);
         }
-        self.verdict.other += u64::from(report.corrupt + report.queues);
+        self.verdict.other += u64::from(report.corrupt);
         Ok(())
     }
 
