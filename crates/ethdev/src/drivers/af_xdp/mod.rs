@@ -4,3 +4,5 @@
 mod assembler;
 #[allow(unsafe_code, reason = "the bpf system call")]
 mod bpf;
+mod filter;
+mod program;
