@@ -3,10 +3,11 @@
 //! ```text
 //! port   = driver number *("," key "=" value)
 //! number = *DIGIT                       none is 0 for the number, and stays absent in the name
-//! value  = text without "," | "[" text with "," "]"
+//! value  = text without "," | "[" text with "," "]" | value "," DIGIT text without "=" and ","
 //! ```
 //!
-//! A flag may leave its value out: `infinite_rx` is `infinite_rx=1`.
+//! A flag may leave its value out: `infinite_rx` is `infinite_rx=1`. What starts with a digit is no flag: it goes on with the
+//! list before it, as in `match=tcp:80,443`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -30,6 +31,8 @@ pub struct Key {
     pub name: &'static str,
     /// Whether it may stand more than once.
     pub repeats: bool,
+    /// Whether its value may be a list with commas.
+    pub lists: bool,
 }
 
 impl Key {
@@ -39,6 +42,7 @@ impl Key {
         Self {
             name,
             repeats: false,
+            lists: false,
         }
     }
 
@@ -48,6 +52,17 @@ impl Key {
         Self {
             name,
             repeats: true,
+            lists: false,
+        }
+    }
+
+    /// A key that stands once at most, whose value may be a list: `match=tcp:80,443`.
+    #[must_use]
+    pub const fn list(name: &'static str) -> Self {
+        Self {
+            name,
+            repeats: false,
+            lists: true,
         }
     }
 }
@@ -103,8 +118,19 @@ impl DevArgs {
                 name.len()
             )));
         }
-        let mut pairs = Vec::new();
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        // Whether the field before had a value, which this one may go on with.
+        let mut listing = false;
         for field in fields {
+            let goes_on = field.trim().starts_with(|c: char| c.is_ascii_digit());
+            if let (Some((_, value)), true, true) = (pairs.last_mut(), listing, goes_on)
+                && !field.contains('=')
+            {
+                value.push(',');
+                value.push_str(field.trim());
+                continue;
+            }
+            listing = field.contains('=');
             let (key, value) = field.split_once('=').unwrap_or((field, "1"));
             let (key, value) = (key.trim(), value.trim());
             if key.is_empty() {
@@ -155,7 +181,8 @@ impl DevArgs {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownDriver`], [`Error::UnknownKey`] and [`Error::RepeatedKey`], with the nearest name.
+    /// [`Error::UnknownDriver`], [`Error::UnknownKey`] and [`Error::RepeatedKey`], with the nearest name;
+    /// [`Error::BadValue`] for a list where none may be.
     pub fn check(
         &self,
         drivers: &'static [&'static dyn Driver],
@@ -173,7 +200,7 @@ impl DevArgs {
             })?;
         let common = &const { Key::once(proxy::KEY) };
         let keys = || driver.keys().iter().chain([common]);
-        for (place, (key, _)) in self.pairs.iter().enumerate() {
+        for (place, (key, value)) in self.pairs.iter().enumerate() {
             let names = || keys().map(|key| key.name);
             let known =
                 keys()
@@ -193,6 +220,14 @@ impl DevArgs {
                 return Err(Error::RepeatedKey {
                     device: self.name.clone(),
                     key: key.clone(),
+                });
+            }
+            if !known.lists && split(value).is_some_and(|pieces| pieces.len() > 1) {
+                return Err(Error::BadValue {
+                    device: self.name.clone(),
+                    key: key.clone(),
+                    value: value.clone(),
+                    reason: "it takes one value; write KEY=VALUE behind the comma".into(),
                 });
             }
         }
@@ -368,6 +403,31 @@ mod tests {
             (args.get("size"), args.get("copy")),
             (Some("[1,2]"), Some("1"))
         );
+    }
+
+    #[test]
+    fn number_behind_a_comma_goes_on_with_the_list() {
+        let args = DevArgs::parse("net_null0,copy,size=tcp:80, 443;udp:53,5-9,no_rx=1").unwrap();
+        assert_eq!(args.get("size"), Some("tcp:80,443;udp:53,5-9"));
+        assert_eq!(
+            (args.get("copy"), args.get("no_rx")),
+            (Some("1"), Some("1"))
+        );
+        assert_eq!(DevArgs::parse(&args.to_string()).unwrap(), args);
+        // There is no list: nothing before it has a value.
+        assert_eq!(DevArgs::parse("net_null0,7").unwrap().tail(), "7=1");
+        assert_eq!(
+            DevArgs::parse("net_null0,copy,7").unwrap().tail(),
+            "copy=1,7=1"
+        );
+    }
+
+    #[test]
+    fn list_is_refused_where_the_key_takes_one_value() {
+        let error = checked("net_null0,size=64,65,copy=1");
+        assert!(error.contains("size=64,65: it takes one value"), "{error}");
+        // Commas in brackets are for the driver to read.
+        assert_eq!(checked("net_null0,size=[64,65]"), "net_null");
     }
 
     #[test]

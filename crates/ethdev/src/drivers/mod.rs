@@ -11,6 +11,7 @@
 use crate::driver::Driver;
 
 pub mod af_packet;
+mod af_xdp;
 mod netdev;
 pub mod null;
 pub mod pcap;

@@ -35,6 +35,10 @@ const GET_LINK: u16 = 18;
 const NAME: u16 = 3;
 const INFO: u16 = 18;
 const STATS: u16 = 23;
+const XDP: u16 = 43;
+const XDP_ATTACHED: u16 = 2;
+const XDP_PROGRAM: u16 = 4;
+const XDP_DRIVER_PROGRAM: u16 = 5;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const TUN_TYPE: u16 = 3;
@@ -55,6 +59,30 @@ pub(crate) struct Link {
     pub tap: Tap,
     /// Frames that it dropped: of those that came in by it, and of those that its host sent.
     pub dropped: (u64, u64),
+    /// The XDP program that is attached to it; with one in the driver and one behind it, that in the driver.
+    pub xdp: Option<Xdp>,
+}
+
+/// An XDP program on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Xdp {
+    /// Where it is attached.
+    pub mode: XdpMode,
+    /// Its number in this system.
+    pub program: u32,
+}
+
+/// Where an XDP program sees frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum XdpMode {
+    /// In the driver.
+    Native,
+    /// Behind the driver.
+    Generic,
+    /// In the device.
+    Offloaded,
+    /// In more than one place.
+    Several,
 }
 
 /// What a TAP is.
@@ -140,7 +168,28 @@ fn read_link(all: &[u8]) -> Link {
             queues: word(TUN_QUEUES).saturating_add(word(TUN_DISABLED_QUEUES)),
         },
         dropped: (dropped(0), dropped(1)),
+        xdp: read_xdp(attribute(all, XDP).unwrap_or_default()),
     }
+}
+
+fn read_xdp(xdp: &[u8]) -> Option<Xdp> {
+    let program = |kind| {
+        let value = attribute(xdp, kind)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*value))
+    };
+    let mode = match attribute(xdp, XDP_ATTACHED)?.first()? {
+        1 => XdpMode::Native,
+        2 => XdpMode::Generic,
+        3 => XdpMode::Offloaded,
+        4 => XdpMode::Several,
+        _ => return None,
+    };
+    // Of several programs the kernel gives each its own attribute.
+    let program = program(XDP_PROGRAM).or_else(|| program(XDP_DRIVER_PROGRAM));
+    Some(Xdp {
+        mode,
+        program: program.unwrap_or_default(),
+    })
 }
 
 /// The value of the first attribute of a kind.
@@ -185,9 +234,14 @@ mod tests {
             attribute_of(INFO_DATA, &data.concat()),
         ];
         let stats: Vec<u8> = (0..10_u64).flat_map(u64::to_ne_bytes).collect();
+        let xdp = [
+            attribute_of(XDP_ATTACHED, &[2]),
+            attribute_of(XDP_PROGRAM, &77_u32.to_ne_bytes()),
+        ];
         let all = [
             attribute_of(STATS, &stats),
             attribute_of(INFO, &info.concat()),
+            attribute_of(XDP, &xdp.concat()),
         ]
         .concat();
         let mut answer = vec![0; MESSAGE_HEADER + LINK_HEADER];
@@ -201,6 +255,10 @@ mod tests {
                 queues: 3,
             },
             dropped: (6, 7),
+            xdp: Some(Xdp {
+                mode: XdpMode::Generic,
+                program: 77,
+            }),
         };
         assert_eq!(read_answer(&answer).unwrap(), Some(link));
         for len in 0..answer.len() {
@@ -218,6 +276,7 @@ mod tests {
             let look = |name| look(std::os::fd::AsFd::as_fd(&socket), name).unwrap();
             assert_eq!(look("a0").unwrap().kind, "veth");
             assert_eq!(look("lo").unwrap().kind, "");
+            assert_eq!(look("lo").unwrap().xdp, None);
             assert_eq!(look("b0"), None);
         });
     }
