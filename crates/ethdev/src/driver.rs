@@ -344,6 +344,11 @@ pub trait Device: Send {
         0
     }
 
+    /// Gives back what dead owners of TX queues left: what they had half given, and what was sent. How many frames that were.
+    fn reap(&mut self, _lcore: &Lcore) -> u32 {
+        0
+    }
+
     /// The receiving side of a queue, for the thread that polls it.
     ///
     /// `handed` is what the primary published, in a secondary of a driver that

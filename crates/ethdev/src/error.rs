@@ -349,6 +349,16 @@ pub enum Error {
         /// What it is, and what to do about it.
         reason: String,
     },
+    /// The frames of a pool cannot be a socket's memory.
+    #[error("{device}: the frames of pool {pool:?} {reason}")]
+    Frames {
+        /// The port.
+        device: String,
+        /// The pool.
+        pool: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A privilege is missing.
     #[error(
         "{device}: {what} needs {capability}; run the primary as root, with `setcap {capability_flag}+ep`, or in a user namespace"

@@ -81,6 +81,12 @@ impl Ports {
         self.ports.iter()
     }
 
+    /// In the primary: gives back what the dead left in device queues that they drove, and tells how many frames that were. For
+    /// the guard, after each death.
+    pub fn reap(&self, lcore: &mbuf::Lcore) -> u32 {
+        self.iter().map(|port| port.reap(lcore)).sum()
+    }
+
     /// One of them.
     ///
     /// # Errors

@@ -233,6 +233,15 @@ impl Port {
         self.record.rss_key()
     }
 
+    /// As [`Ports::reap`](crate::Ports::reap), of this port.
+    pub fn reap(&self, lcore: &mbuf::Lcore) -> u32 {
+        if self.primary {
+            self.control().device.reap(lcore)
+        } else {
+            0
+        }
+    }
+
     /// The redirection table.
     pub fn reta(&self) -> Option<Reta<'static>> {
         Reta::new(self.region.reta(usize::from(self.id.0)))

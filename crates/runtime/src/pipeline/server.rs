@@ -189,6 +189,8 @@ impl Server {
     ) -> anyhow::Result<()> {
         let watcher = screen::start(eal, &self.ports, args)?;
         eal.pin_main()?;
+        let ports = self.ports.clone();
+        guard.reap_with(move |lcore| ports.reap(lcore));
         let outcome = self.forward((eal, guard), args, stop);
         // The screen stops with the server, whatever ended it.
         let watched = watcher.wait();

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::sys::{self, Geometry, Mapping};
 use super::{HANDED_RX, HANDED_TX, Port, take_apart};
 use crate::driver::{Direction, Handed, Legacy};
+use crate::drivers::netdev;
 
 impl Port {
     /// Goes on from what the last primary configured: without a socket so far.
@@ -47,8 +48,8 @@ impl Port {
             }
         };
         let unclear = |error: std::io::Error| format!("the kernel says of it: {error}");
-        let ours = sys::namespace(self.control.as_fd()).map_err(unclear)?;
-        if sys::namespace(fd.as_fd()).map_err(unclear)? != ours {
+        let ours = netdev::namespace(self.control.as_fd()).map_err(unclear)?;
+        if netdev::namespace(fd.as_fd()).map_err(unclear)? != ours {
             return Err("it is of another network namespace".into());
         }
         let interface = &self.options.interface;

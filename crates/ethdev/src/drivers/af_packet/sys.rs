@@ -129,11 +129,6 @@ pub(super) fn bound_to(fd: BorrowedFd<'_>) -> io::Result<(i32, bool)> {
     Ok((address.sll_ifindex, i32::from(protocol) == libc::ETH_P_ALL))
 }
 
-/// The network namespace of a socket, by a number that no other has had.
-pub(super) fn namespace(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    option(fd, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
-}
-
 /// Has the socket drop every frame (before the port is started, and when it is stopped), or none.
 pub(super) fn drop_everything(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     if !on {

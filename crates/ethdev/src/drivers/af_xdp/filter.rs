@@ -38,6 +38,8 @@ pub(super) const KEYS: [Key; 2] = [Key::list(MATCH), Key::once(ADDR)];
 pub(super) struct Filter {
     /// None for any.
     addresses: BTreeSet<IpAddr>,
+    /// Those of them that the kernel has too: it answers for them.
+    shared: BTreeSet<IpAddr>,
     wanted: Wanted,
 }
 
@@ -118,6 +120,7 @@ impl Filter {
     /// Every frame.
     pub(super) const ALL: Self = Self {
         addresses: BTreeSet::new(),
+        shared: BTreeSet::new(),
         wanted: Wanted::All,
     };
 
@@ -141,9 +144,21 @@ impl Filter {
             )),
             (addresses, wanted) => Ok(Some(Self {
                 addresses: addresses.unwrap_or_default(),
+                shared: BTreeSet::new(),
                 wanted: wanted.unwrap_or(Wanted::All),
             })),
         }
+    }
+
+    /// Leaves ARP and neighbour discovery to the kernel for addresses that it has on the interface: XDP cannot give a frame to both.
+    pub(super) fn share_with_kernel(&mut self, kernel: &[IpAddr]) {
+        let ours = |address: &&IpAddr| self.addresses.contains(address);
+        self.shared = kernel.iter().filter(ours).copied().collect();
+    }
+
+    /// Whether the kernel answers for an address.
+    pub(super) fn is_shared(&self, address: impl Into<IpAddr>) -> bool {
+        self.shared.contains(&address.into())
     }
 
     /// Whether every frame comes.

@@ -14,7 +14,7 @@
 //! The program is straight: no loop, no call before the last. Its length grows with the addresses and ports of the filter,
 //! which the length of a port's arguments bounds.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
 use super::assembler::{Alu, Assembler, Condition, Insn, Label, Reg, Size};
@@ -159,7 +159,9 @@ impl Program<'_> {
         self.asm.load(Size::Half, Reg::R2, CURSOR, 4);
         self.asm
             .jump_if(Reg::R2, Condition::NotEqual, lengths, pass);
-        self.v4_among(24, matched);
+        let filter = self.filter;
+        let asked = filter.v4().filter(|address| !filter.is_shared(*address));
+        self.v4_among(asked, 24, matched);
         self.asm.jump(pass);
     }
 
@@ -175,7 +177,7 @@ impl Program<'_> {
         self.asm.jump_if(Reg::R3, Condition::Below, 5, pass);
         if self.filter.has_addresses() {
             let ours = self.asm.label();
-            self.v4_among(16, ours);
+            self.v4_among(self.filter.v4(), 16, ours);
             self.asm.jump(pass);
             self.asm.put(ours);
         }
@@ -207,7 +209,7 @@ impl Program<'_> {
         self.asm.load(Size::Byte, KIND, CURSOR, 6);
         if self.filter.has_addresses() {
             let ours = self.asm.label();
-            self.v6_among(24, ours);
+            self.v6_among(self.filter.v6(), 24, ours);
             // To a group of addresses: a neighbour may ask for ours by it.
             self.asm.alu(Alu::Add, CURSOR, 40);
             self.extensions(pass);
@@ -216,7 +218,14 @@ impl Program<'_> {
             self.asm.put(ours);
         }
         if self.filter.named().is_none() {
-            self.asm.jump(matched);
+            if self.kernel_answers() {
+                self.asm.alu(Alu::Add, CURSOR, 40);
+                self.extensions(matched);
+                self.solicitation_or_advertisement(matched);
+                self.asm.jump(pass);
+            } else {
+                self.asm.jump(matched);
+            }
             return;
         }
         self.asm.alu(Alu::Add, CURSOR, 40);
@@ -269,6 +278,13 @@ impl Program<'_> {
         self.asm.put(upper);
     }
 
+    /// Whether the kernel has all addresses of version 6, and so neighbours ask and answer it. If it has but some, what is sent to one of
+    /// them is the group's, neighbours' answers too.
+    fn kernel_answers(&self) -> bool {
+        let mut addresses = self.filter.v6().peekable();
+        addresses.peek().is_some() && addresses.all(|address| self.filter.is_shared(address))
+    }
+
     /// What is named, at the header above IP; it does not come back.
     fn upper(&mut self, version: Version) {
         let (pass, matched) = (self.pass, self.matched);
@@ -276,7 +292,8 @@ impl Program<'_> {
             // Sent to an address of ours: answers to what it asked have another as their target.
             let other = self.asm.label();
             self.solicitation_or_advertisement(other);
-            self.asm.jump(matched);
+            let whose = if self.kernel_answers() { pass } else { matched };
+            self.asm.jump(whose);
             self.asm.put(other);
         }
         for (protocol, ports) in self.named(version) {
@@ -345,7 +362,9 @@ impl Program<'_> {
         let other = self.asm.label();
         self.solicitation_or_advertisement(other);
         let matched = self.matched;
-        self.v6_among(ND_TARGET_AT, matched);
+        let filter = self.filter;
+        let asked = filter.v6().filter(|address| !filter.is_shared(*address));
+        self.v6_among(asked, ND_TARGET_AT, matched);
         self.asm.put(other);
     }
 
@@ -361,9 +380,9 @@ impl Program<'_> {
     }
 
     /// Jumps to `found` if one of the addresses of version 4 stands at an offset that [`need`](Self::need) has covered.
-    fn v4_among(&mut self, at: i16, found: Label) {
+    fn v4_among(&mut self, addresses: impl Iterator<Item = Ipv4Addr>, at: i16, found: Label) {
         self.asm.load(Size::Word, Reg::R2, CURSOR, at);
-        for address in self.filter.v4() {
+        for address in addresses {
             let word = i32::from_ne_bytes(address.octets());
             self.asm
                 .jump_if_word(Reg::R2, Condition::Equal, word, found);
@@ -371,12 +390,12 @@ impl Program<'_> {
     }
 
     /// Jumps to `found` if one of the addresses of version 6 stands at an offset that [`need`](Self::need) has covered.
-    fn v6_among(&mut self, at: i16, found: Label) {
+    fn v6_among(&mut self, addresses: impl Iterator<Item = Ipv6Addr>, at: i16, found: Label) {
         const WORDS: [(Reg, i16); 4] = [(Reg::R2, 0), (Reg::R3, 4), (Reg::R4, 8), (Reg::R5, 12)];
         for (register, offset) in WORDS {
             self.asm.load(Size::Word, register, CURSOR, at + offset);
         }
-        for address in self.filter.v6() {
+        for address in addresses {
             let other = self.asm.label();
             for ((register, _), word) in WORDS.into_iter().zip(words_of(address)) {
                 self.asm

@@ -3,6 +3,8 @@
 //! What every interface has is had by `ioctl` (`sys.rs`); of what kind one is, and who is attached to it, tells `rtnetlink`:
 //! [`look`]. One [`socket`] does for both, and stays in the network namespace that it was opened in.
 
+#[allow(unsafe_code, reason = "a request that points to its answer")]
+mod ethtool;
 #[allow(unsafe_code, reason = "ioctls on an interface")]
 mod sys;
 
@@ -13,7 +15,11 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-pub(crate) use self::sys::{bring_up, flags, mac, mtu, set_mac, set_mtu, set_queue_len};
+pub(crate) use self::ethtool::{channels, indirection, set_indirection};
+pub(crate) use self::sys::{
+    addresses, bring_up, flags, mac, mtu, namespace, set_mac, set_mtu, set_promiscuous,
+    set_queue_len,
+};
 
 /// Longest name of an interface.
 pub(crate) const NAME_LEN_MAX: usize = libc::IFNAMSIZ - 1;
@@ -31,11 +37,15 @@ const ERROR: u16 = 2;
 const REQUEST: u16 = 1;
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
+const SET_LINK: u16 = 19;
+const ACKNOWLEDGE: u16 = 4;
+const NESTED: u16 = 1 << 15;
 // linux/if_link.h
 const NAME: u16 = 3;
 const INFO: u16 = 18;
 const STATS: u16 = 23;
 const XDP: u16 = 43;
+const XDP_DESCRIPTOR: u16 = 1;
 const XDP_ATTACHED: u16 = 2;
 const XDP_PROGRAM: u16 = 4;
 const XDP_DRIVER_PROGRAM: u16 = 5;
@@ -123,6 +133,32 @@ pub(crate) fn look(socket: BorrowedFd<'_>, name: &str) -> io::Result<Option<Link
     let mut answer = vec![0; ANSWER_MAX];
     let (_, len) = recv(socket, &mut answer[..], RecvFlags::empty())?;
     read_answer(answer.get(..len).unwrap_or_default())
+}
+
+/// Takes away the XDP program that was attached to an interface without a link.
+pub(crate) fn detach_xdp(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    let mut request = vec![0; MESSAGE_HEADER + LINK_HEADER];
+    request[MESSAGE_HEADER + 4..MESSAGE_HEADER + 8].copy_from_slice(&ifindex.to_ne_bytes());
+    // One attribute in another: the descriptor of no program.
+    for word in [12, XDP | NESTED, 8, XDP_DESCRIPTOR] {
+        request.extend(word.to_ne_bytes());
+    }
+    request.extend((-1_i32).to_ne_bytes());
+    let len = u32::try_from(request.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    request[..4].copy_from_slice(&len.to_ne_bytes());
+    request[4..6].copy_from_slice(&SET_LINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&(REQUEST | ACKNOWLEDGE).to_ne_bytes());
+    send(socket, &request, SendFlags::empty())?;
+    let mut answer = [0; 512];
+    let (_, len) = recv(socket, &mut answer[..], RecvFlags::empty())?;
+    let code = answer[..len]
+        .get(MESSAGE_HEADER..)
+        .and_then(<[u8]>::first_chunk);
+    match code.map(|code| -i32::from_ne_bytes(*code)) {
+        Some(0) => Ok(()),
+        Some(code) => Err(io::Error::from_raw_os_error(code)),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// The link in the kernel's answer, or the error that it is.

@@ -67,7 +67,7 @@ fn wants_work(flags: OffloadFlags) -> bool {
 }
 
 /// Fills in the checksum of the IPv4 header, and takes the flag away. The kernel does that for no socket.
-fn complete_ip(mbuf: &mut Mbuf<'_>) -> Result<(), DropReason> {
+pub(crate) fn complete_ip(mbuf: &mut Mbuf<'_>) -> Result<(), DropReason> {
     let (start, len) = ip_header(mbuf.data()).ok_or(DropReason::Checksum)?;
     if mbuf.is_shared() {
         *mbuf = mbuf.clone_deep(mbuf.pool()).ok_or(DropReason::NoBuffer)?;
