@@ -184,14 +184,15 @@ impl Program<'_> {
             return;
         }
         self.asm.load(Size::Byte, KIND, CURSOR, 9);
-        let later = self.asm.label();
         self.asm.load(Size::Half, Reg::R2, CURSOR, 6);
-        self.asm
-            .alu(Alu::And, Reg::R2, i32::from(0x1fff_u16.to_be()));
-        self.asm.jump_if(Reg::R2, Condition::NotEqual, 0, later);
         // In words of four octets.
         self.asm.alu(Alu::ShiftLeft, Reg::R3, 2);
         self.asm.alu(Alu::Add, CURSOR, Reg::R3);
+        self.asm.jump_if(CURSOR, Condition::Above, END, pass);
+        let later = self.asm.label();
+        self.asm
+            .alu(Alu::And, Reg::R2, i32::from(0x1fff_u16.to_be()));
+        self.asm.jump_if(Reg::R2, Condition::NotEqual, 0, later);
         self.upper(Version::V4);
         self.asm.put(later);
         self.later_fragment(Version::V4);
@@ -260,6 +261,7 @@ impl Program<'_> {
             self.asm.alu(Alu::ShiftLeft, Reg::R2, 3);
             self.asm.alu(Alu::Add, Reg::R2, 8);
             self.asm.alu(Alu::Add, CURSOR, Reg::R2);
+            self.asm.jump_if(CURSOR, Condition::Above, END, pass);
             self.asm.put(next);
         }
         for kind in MEASURED.into_iter().chain([FRAGMENT]) {
