@@ -4,5 +4,7 @@
 mod assembler;
 #[allow(unsafe_code, reason = "the bpf system call")]
 mod bpf;
+mod btf;
 mod filter;
+mod metadata;
 mod program;
