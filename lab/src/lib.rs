@@ -59,7 +59,7 @@ pub use address::Cidr;
 pub use error::Error;
 pub use frame::FrameSocket;
 pub use host::Host;
-pub use link::{LinkStats, MacAddress, Offloads, veth};
+pub use link::{LinkStats, MacAddress, Offloads, veth, veth_of};
 pub use ping::{Ping, PingReport, ping};
 pub use rustix::process::Signal;
 pub use sys::{die_after, die_with_parent};

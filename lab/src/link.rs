@@ -116,18 +116,27 @@ fn is_settled(link: &LinkMessage) -> bool {
 ///
 /// If a name is taken, or the kernel has no veth.
 pub fn veth(a: (&Host, &str), b: (&Host, &str), queues: u32) -> Result<(), Error> {
-    let end = |name: &str| {
+    veth_of(a, b, [queues, queues])
+}
+
+/// The same, with as many queues for each end as its number says.
+///
+/// # Errors
+///
+/// As for [`veth`].
+pub fn veth_of(a: (&Host, &str), b: (&Host, &str), queues: [u32; 2]) -> Result<(), Error> {
+    let end = |name: &str, queues: u32| {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.into()));
         message.attributes.push(LinkAttribute::NumTxQueues(queues));
         message.attributes.push(LinkAttribute::NumRxQueues(queues));
         message
     };
-    let mut peer = end(b.1);
+    let mut peer = end(b.1, queues[1]);
     peer.attributes
         .push(LinkAttribute::NetNsFd(b.0.namespace().as_raw_fd()));
     a.0.create(
-        end(a.1),
+        end(a.1, queues[0]),
         InfoKind::Veth,
         Some(InfoData::Veth(InfoVeth::Peer(peer))),
     )

@@ -51,6 +51,15 @@ impl World {
     ///
     /// If the kernel refuses.
     pub fn with(mtu: u32, offloads: Offloads) -> Self {
+        Self::queued(mtu, offloads, [1, 1])
+    }
+
+    /// Builds it with as many queues on the ends of the cables as is said: first those of west and east, then those of the middle.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn queued(mtu: u32, offloads: Offloads, [outer, inner]: [u32; 2]) -> Self {
         let host = |name| Host::new(name).unwrap_or_else(|error| panic!("{error}"));
         let world = Self {
             west: host("west"),
@@ -58,8 +67,9 @@ impl World {
             east: host("east"),
         };
         let build = || {
-            lab::veth((&world.west, "eth0"), (&world.middle, "veth0"), 1)?;
-            lab::veth((&world.middle, "veth1"), (&world.east, "eth0"), 1)?;
+            for (end, middle) in [(&world.west, "veth0"), (&world.east, "veth1")] {
+                lab::veth_of((end, "eth0"), (&world.middle, middle), [outer, inner])?;
+            }
             for (host, iface) in [
                 (&world.west, "eth0"),
                 (&world.middle, "veth0"),

@@ -78,7 +78,7 @@ enum Chore {
         /// Who reads the ports: server, each, or both for half the time each
         #[arg(long, value_name = "WHO", default_value = "both")]
         queues: String,
-        /// What the ports are: af_packet or tap
+        /// What the ports are: af_packet, af_xdp or tap
         #[arg(long, value_name = "WHAT", default_value = "af_packet")]
         driver: String,
         /// Who drives the queues of clients: direct, they, or proxy, the server for them

@@ -79,7 +79,12 @@ impl<'a> Plan<'a> {
         self.programs(None);
         self.net(None);
         self.storm(STORM_SECONDS, None, &PipelineStorm::default());
-        for (driver, share) in [("tap", "direct"), ("af_packet", "proxy"), ("tap", "proxy")] {
+        for (driver, share) in [
+            ("tap", "direct"),
+            ("af_packet", "proxy"),
+            ("tap", "proxy"),
+            ("af_xdp", "direct"),
+        ] {
             let storm = PipelineStorm {
                 driver,
                 share,

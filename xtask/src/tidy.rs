@@ -61,6 +61,8 @@ const UNSAFE_DOORS: &[&str] = &[
     "crates/mbuf/src/mbuf.rs",
     "crates/mbuf/src/mbuf/",
     "crates/ethdev/src/drivers/*/sys.rs",
+    "crates/ethdev/src/drivers/af_xdp/bpf.rs",
+    "crates/ethdev/src/drivers/netdev/ethtool.rs",
     "crates/model/src/coroutine.rs",
     "lab/src/sys.rs",
 ];

@@ -349,6 +349,17 @@ pub trait Device: Send {
         0
     }
 
+    /// Whether the device has frames of our pools, which come back only once it is gone: then a port that nobody drives any more is
+    /// closed, and not left for the next primary.
+    fn has_frames(&self) -> bool {
+        false
+    }
+
+    /// After [`close`](Self::close): gives back the frames that the device had, once nobody has its queues any more. How many.
+    fn reclaim(&mut self, _lcore: &Lcore) -> u32 {
+        0
+    }
+
     /// The receiving side of a queue, for the thread that polls it.
     ///
     /// `handed` is what the primary published, in a secondary of a driver that

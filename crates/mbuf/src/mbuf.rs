@@ -191,6 +191,13 @@ impl<'c> Mbuf<'c> {
         }
     }
 
+    /// The bytes before the data: what a device may have put there. `None` if clones share the frame.
+    #[inline]
+    pub fn headroom_mut(&mut self) -> Option<&mut [u8]> {
+        let (span, frame) = self.part_mut().into_frame()?;
+        frame.get_mut(..span.off.into())
+    }
+
     /// Bytes behind the data of the last segment that [`append`](Self::append) can use.
     #[must_use]
     pub fn tailroom(&self) -> usize {

@@ -78,6 +78,8 @@ enum Ports {
     #[value(name = "af_packet")]
     AfPacket,
     Tap,
+    #[value(name = "af_xdp")]
+    AfXdp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,6 +136,7 @@ fn storm(args: &PipelineArgs) -> anyhow::Result<bool> {
             driver: match args.driver {
                 Ports::AfPacket => Driver::AfPacket,
                 Ports::Tap => Driver::Tap,
+                Ports::AfXdp => Driver::AfXdp,
             },
             share: match args.share {
                 Sharing::Direct => Share::Direct,

@@ -63,6 +63,8 @@ pub enum Driver {
     AfPacket,
     /// The hosts' interfaces are TAPs.
     Tap,
+    /// Ends of cables, by AF_XDP sockets.
+    AfXdp,
 }
 
 /// Who drives the queues of clients.
@@ -107,6 +109,7 @@ impl Options {
         let driver = match self.driver {
             Driver::AfPacket => "",
             Driver::Tap => "-tap",
+            Driver::AfXdp => "-xdp",
         };
         let share = match self.share {
             Share::Direct => "",
@@ -265,6 +268,14 @@ impl<'o> Storm<'o> {
         let world = match options.driver {
             Driver::AfPacket => World::with(9000, Offloads::ON),
             Driver::Tap => World::bare(),
+            // What arrives is spread over as many queues as are read; clients send on one each. Frames are the buffers'.
+            Driver::AfXdp => {
+                let read = match options.queues {
+                    Queues::Server => 1,
+                    Queues::Each => options.clients,
+                };
+                World::queued(1500, Offloads::OFF, [read, options.clients])
+            }
         };
         let places = std::iter::once(Role::Server).chain((0..options.clients).map(Role::Client));
         Ok(Self {
@@ -364,10 +375,13 @@ impl<'o> Storm<'o> {
         let vdevs = match self.options.driver {
             Driver::AfPacket => [0, 1].map(|port| format!("net_af_packet{port},iface=veth{port}")),
             Driver::Tap => self.world.taps(),
+            Driver::AfXdp => [0, 1].map(|port| format!("net_af_xdp{port},iface=veth{port}")),
         };
         match (self.options.share, self.options.driver) {
             (Share::Direct, _) => vdevs,
-            (Share::Proxy, Driver::AfPacket) => vdevs.map(|vdev| vdev + ",share=proxy"),
+            (Share::Proxy, Driver::AfPacket | Driver::AfXdp) => {
+                vdevs.map(|vdev| vdev + ",share=proxy")
+            }
             // Nobody else has a descriptor: without this the interface would go with each server.
             (Share::Proxy, Driver::Tap) => vdevs.map(|vdev| vdev + ",share=proxy,persist=1"),
         }

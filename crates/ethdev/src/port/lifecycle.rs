@@ -267,7 +267,8 @@ impl Port {
     pub fn leave(&self) -> Result<(), Error> {
         self.primary_only("leaving it")?;
         let mut control = self.control();
-        if control.state != PortState::Started && !control.adopted {
+        let is_idle = control.state != PortState::Started && !control.adopted;
+        if is_idle || (control.device.has_frames() && self.table.first_taken().is_none()) {
             drop(control);
             return self.close();
         }

@@ -242,6 +242,17 @@ impl Port {
         }
     }
 
+    /// In the primary, of a port that it has [closed](Self::close) or [left](Self::leave): gives back the frames that its device had. How
+    /// many that were; none as long as somebody else has one of its queues.
+    pub fn reclaim(&self, lcore: &mbuf::Lcore) -> u32 {
+        let mut control = self.control();
+        if self.primary && control.state == PortState::Closed {
+            control.device.reclaim(lcore)
+        } else {
+            0
+        }
+    }
+
     /// The redirection table.
     pub fn reta(&self) -> Option<Reta<'static>> {
         Reta::new(self.region.reta(usize::from(self.id.0)))

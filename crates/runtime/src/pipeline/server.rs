@@ -194,6 +194,7 @@ impl Server {
         let outcome = self.forward((eal, guard), args, stop);
         // The screen stops with the server, whatever ended it.
         let watched = watcher.wait();
+        let lcore = Lcore::new(eal.claim_slot("server")?);
         for id in &self.ids {
             let port = self.ports.port(*id)?;
             // Clients that go on keep their queues, and the next server takes the ports over as they are.
@@ -202,6 +203,7 @@ impl Server {
             } else {
                 port.close()?;
             }
+            port.reclaim(&lcore);
         }
         outcome.and(watched)
     }

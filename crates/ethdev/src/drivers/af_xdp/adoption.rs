@@ -1,7 +1,7 @@
 //! What goes with a queue to who drives it, and comes back to the next primary.
 //!
 //! ```text
-//! words        | kind | rx | tx | fill | completion | pool |     lengths of the four rings
+//! words        | kind | rx | tx | fill | completion | pool | describes |     lengths of the four rings; whether metadata comes
 //! descriptors  | socket | map | link |
 //! ```
 //!
@@ -47,7 +47,16 @@ pub(super) fn hand_out(socket: &Socket, map: &OwnedFd, link: &OwnedFd) -> io::Re
         fill,
         completion,
     } = socket.sizes;
-    let words = [KIND, rx, tx, fill, completion, socket.pool.id().into()];
+    let pool = socket.pool.id().into();
+    let words = [
+        KIND,
+        rx,
+        tx,
+        fill,
+        completion,
+        pool,
+        socket.describes.into(),
+    ];
     Ok(Handed {
         payload: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
         descriptors: vec![socket.fd.try_clone()?, map.try_clone()?, link.try_clone()?],
@@ -58,7 +67,7 @@ pub(super) fn hand_out(socket: &Socket, map: &OwnedFd, link: &OwnedFd) -> io::Re
 pub(super) fn take_apart(handed: Handed, region: &'static Region) -> Result<Parts, String> {
     let (words, _) = handed.payload.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
-    let [KIND, rx, tx, fill, completion, pool] = words[..] else {
+    let [KIND, rx, tx, fill, completion, pool, describes @ 0..=1] = words[..] else {
         return Err("it is no AF_XDP queue".into());
     };
     let [socket, map, link] = <[OwnedFd; 3]>::try_from(handed.descriptors)
@@ -83,6 +92,7 @@ pub(super) fn take_apart(handed: Handed, region: &'static Region) -> Result<Part
                 completion,
             },
             pool: pool.ok_or("its pool is not there")?,
+            describes: describes == 1,
         },
         map,
         link,
@@ -125,6 +135,7 @@ impl Port {
         }
         let place = self.sockets.get_mut(usize::from(queue.0));
         let place = place.ok_or("there is no such queue")?;
+        self.describes = socket.describes;
         // Both directions bring the same socket.
         place.get_or_insert(socket);
         self.map.get_or_insert_with(|| Arc::new(map));

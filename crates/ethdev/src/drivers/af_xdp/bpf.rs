@@ -16,8 +16,10 @@ use super::assembler::Insn;
 // linux/bpf.h: commands
 const MAP_CREATE: c_int = 0;
 const MAP_UPDATE_ELEM: c_int = 2;
+#[cfg(test)]
 const MAP_DELETE_ELEM: c_int = 3;
 const PROG_LOAD: c_int = 5;
+#[cfg(test)]
 const PROG_TEST_RUN: c_int = 10;
 const OBJ_GET_INFO_BY_FD: c_int = 15;
 const LINK_CREATE: c_int = 28;
@@ -41,8 +43,10 @@ const LICENSE: &[u8] = b"Dual MIT/GPL\0";
 const LOG_LEN: usize = 1 << 20;
 /// Characters of it that an error shows: the last ones say what is wrong.
 const LOG_SHOWN: usize = 600;
+#[cfg(test)]
 /// Maps of a program that [`program_info`] tells of.
 const MAPS_MAX: usize = 16;
+#[cfg(test)]
 /// What a test run may add before a frame.
 const ROOM: usize = 256;
 
@@ -75,6 +79,7 @@ pub(super) struct MapInfo {
     pub entries: u32,
 }
 
+#[cfg(test)]
 /// What the kernel says of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProgramInfo {
@@ -173,6 +178,7 @@ pub(super) fn set_element(
     unsafe { bpf(MAP_UPDATE_ELEM, &mut attributes) }.map(drop)
 }
 
+#[cfg(test)]
 /// Has frames of `queue` go to no socket.
 pub(super) fn delete_element(map: BorrowedFd<'_>, queue: u32) -> io::Result<()> {
     let mut attributes = Element {
@@ -308,6 +314,7 @@ pub(super) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     })
 }
 
+#[cfg(test)]
 /// What the kernel says of a program.
 pub(super) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     #[repr(C)]
@@ -369,6 +376,7 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<Option<LinkInfo>> {
     }))
 }
 
+#[cfg(test)]
 /// Where a test run's frame is said to come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CameBy {
@@ -378,6 +386,7 @@ pub(super) struct CameBy {
     pub queue: u32,
 }
 
+#[cfg(test)]
 /// Runs an XDP program on one frame, which goes nowhere. Returns its verdict and the frame as the program leaves it, with
 /// what was put before it.
 ///
@@ -453,6 +462,7 @@ pub(super) fn test_run(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Object {
     Map,
+    #[cfg(test)]
     Program,
     Link,
 }
@@ -462,6 +472,7 @@ impl Object {
     fn check(self, object: BorrowedFd<'_>) -> io::Result<()> {
         let name = match self {
             Self::Map => "anon_inode:bpf-map",
+            #[cfg(test)]
             Self::Program => "anon_inode:bpf-prog",
             Self::Link => "anon_inode:bpf_link",
         };

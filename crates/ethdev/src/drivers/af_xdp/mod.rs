@@ -19,43 +19,43 @@
 
 mod adoption;
 mod assembler;
+mod attach;
 #[allow(unsafe_code, reason = "the system call bpf(2)")]
 mod bpf;
+mod btf;
 mod filter;
 mod found;
+mod metadata;
 mod options;
 mod program;
 mod rings;
 mod rx;
+mod socket;
 #[allow(unsafe_code, reason = "system calls and the rings they share")]
 mod sys;
 mod tx;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eal::Region;
 use eal::holder::Holder;
 use eal::ports::QUEUES_MAX;
 use eal::queue::QueueRecord;
-use eal::sync::Ordering;
+use mbuf::frames::reclaim;
 use mbuf::{Lcore, Pool};
-use rustix::io::Errno;
-use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 pub use self::found::restore_interfaces;
 
-use self::bpf::{Load, Mode};
 use self::filter::Filter;
 use self::found::{Found, index_of};
-use self::options::{Attaching, Copying, KEYS, Options, USAGE};
-use self::program::{OnMatch, assemble};
-use self::rings::{Half, Sizes};
+use self::options::{KEYS, Options, USAGE};
+use self::rings::Half;
 use self::rx::XdpRx;
+use self::socket::Socket;
 use self::tx::XdpTx;
 use crate::args::{DevArgs, Key, PortConfig, did_you_mean, list};
 use crate::capabilities::Capabilities;
@@ -78,13 +78,8 @@ const LINK_LEN: u16 = 14 + 8;
 /// Descriptors of a ring: half of DPDK's, since what lies there is not in the cache.
 const DESCRIPTORS: u32 = 1024;
 const DESCRIPTORS_MAX: u32 = 1 << 14;
-/// Of a ring that nobody drives.
-const DESCRIPTORS_MIN: u32 = 64;
-/// Bytes that may be under way from one queue where the kernel copies, as it counts them.
-const SEND_ROOM: i32 = 8 << 20;
-/// How long a queue of the interface may still be another socket's, one that was let go of a moment ago.
-const BUSY_MAX: Duration = Duration::from_secs(2);
-const BUSY_POLL: Duration = Duration::from_millis(10);
+/// How long the queue of a socket that we let go of may still be bound.
+const OWN_MAX: Duration = Duration::from_millis(200);
 
 const CAPABILITIES: Capabilities = Capabilities::TX_CHECKSUM
     .union(Capabilities::TX_SCATTER)
@@ -252,14 +247,6 @@ fn control_socket(device: &str) -> Result<OwnedFd, Error> {
     })
 }
 
-/// One socket, and what it was made with.
-#[derive(Debug, Clone)]
-struct Socket {
-    fd: Arc<OwnedFd>,
-    sizes: Sizes,
-    pool: Pool,
-}
-
 /// An open port.
 #[derive(Debug)]
 struct Port {
@@ -282,6 +269,10 @@ struct Port {
     map: Option<Arc<OwnedFd>>,
     link: Option<Arc<OwnedFd>>,
     promiscuous: bool,
+    /// Whether the program puts metadata before frames.
+    describes: bool,
+    /// Of a port that was closed: the pools of its sockets.
+    closed: Vec<Pool>,
 }
 
 impl Port {
@@ -307,6 +298,8 @@ impl Port {
             map: None,
             link: None,
             promiscuous: false,
+            describes: false,
+            closed: Vec::new(),
         }
     }
 
@@ -351,27 +344,6 @@ impl Port {
             .min(queues_max())
     }
 
-    /// Refuses an interface that has somebody else's program on it.
-    fn look_for_others(&self) -> Result<(), Error> {
-        let socket = netdev::socket().map_err(self.kernel("ask about"))?;
-        let name = &self.options.interface;
-        let link = netdev::look(socket.as_fd(), name).map_err(self.kernel("ask about"))?;
-        let Some(xdp) = link.and_then(|link| link.xdp) else {
-            return Ok(());
-        };
-        if self.options.force {
-            return Ok(());
-        }
-        Err(Error::InterfaceTaken {
-            device: self.device.clone(),
-            interface: name.clone(),
-            reason: format!(
-                "has an XDP program already, number {} (`bpftool prog show id {}` tells whose); stop who attached it, or take it away with `ip link set {name} xdp off`, or say force=1",
-                xdp.program, xdp.program
-            ),
-        })
-    }
-
     /// Whether frames of a pool can be a socket's memory, and take the packets of an MTU.
     fn check_frames(&self, pool: Pool, mtu: u16) -> Result<(), Error> {
         let frame = pool.data_room();
@@ -407,180 +379,6 @@ impl Port {
         Ok(QueueTable::lookup(self.region, self.id)?.record(direction, queue))
     }
 
-    /// Makes the socket of a queue. Nothing comes by it yet: it is in no map.
-    fn open_socket(&self, queue: QueueId, pool: Pool) -> Result<Socket, Error> {
-        let number = usize::from(queue.0);
-        let rx = self.rx.get(number).copied().flatten().map(|(_, len)| len);
-        let tx = self.tx.get(number).copied().flatten();
-        let size =
-            |wanted: Option<u32>| wanted.unwrap_or(0).next_power_of_two().max(DESCRIPTORS_MIN);
-        let sizes = Sizes {
-            rx: size(rx),
-            tx: size(tx),
-            fill: size(rx),
-            completion: size(tx),
-        };
-        let fd = socket_with(
-            AddressFamily::XDP,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|error| self.no_socket(error))?;
-        sys::register(fd.as_fd(), pool).map_err(|source| self.no_memory(pool, source))?;
-        let rings = || {
-            sockopt::set_xdp_umem_fill_ring_size(&fd, sizes.fill)?;
-            sockopt::set_xdp_umem_completion_ring_size(&fd, sizes.completion)?;
-            if rx.is_some() {
-                sockopt::set_xdp_rx_ring_size(&fd, sizes.rx)?;
-            }
-            if tx.is_some() {
-                sockopt::set_xdp_tx_ring_size(&fd, sizes.tx)?;
-            }
-            Ok::<_, Errno>(())
-        };
-        rings().map_err(|error| self.kernel("make rings for a queue of")(error.into()))?;
-        let _ = sys::set_send_room(fd.as_fd(), SEND_ROOM);
-        if self.options.busy_budget > 0 {
-            sys::prefer_busy_poll(fd.as_fd(), self.options.busy_budget)
-                .map_err(self.kernel("prefer busy polling on"))?;
-        }
-        self.bind(fd.as_fd(), queue)?;
-        Ok(Socket {
-            fd: Arc::new(fd),
-            sizes,
-            pool,
-        })
-    }
-
-    fn bind(&self, fd: BorrowedFd<'_>, queue: QueueId) -> Result<(), Error> {
-        let device_queue = u32::from(self.options.start_queue) + u32::from(queue.0);
-        let copying = match self.options.copying {
-            Copying::Auto => SocketAddrXdpFlags::empty(),
-            Copying::Never => SocketAddrXdpFlags::XDP_ZEROCOPY,
-            Copying::Always => SocketAddrXdpFlags::XDP_COPY,
-        };
-        let flags = copying | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
-        let address = SocketAddrXdp::new(flags, self.index(), device_queue);
-        let started = Instant::now();
-        loop {
-            let error = match bind(fd, &address) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            if error == Errno::BUSY && started.elapsed() < BUSY_MAX {
-                // Whoever let go of it a moment ago: the kernel takes its time.
-                thread::sleep(BUSY_POLL);
-                continue;
-            }
-            let interface = &self.options.interface;
-            return Err(match error {
-                Errno::BUSY => Error::InterfaceTaken {
-                    device: self.device.clone(),
-                    interface: interface.clone(),
-                    reason: format!(
-                        "has another AF_XDP socket on queue {device_queue}, of another group or program; stop that one, or take other queues with start_queue="
-                    ),
-                },
-                Errno::INVAL => Error::InterfaceTaken {
-                    device: self.device.clone(),
-                    interface: interface.clone(),
-                    reason: format!(
-                        "has no queue {device_queue}; `ethtool -l {interface}` tells how many there are"
-                    ),
-                },
-                Errno::OPNOTSUPP if self.options.copying == Copying::Never => Error::InterfaceTaken {
-                    device: self.device.clone(),
-                    interface: interface.clone(),
-                    reason: "has a driver that cannot do without copying; take mode=copy, or mode=auto".into(),
-                },
-                error => self.kernel("bind a socket to")(error.into()),
-            });
-        }
-    }
-
-    fn no_socket(&self, error: Errno) -> Error {
-        let source = io::Error::from(error);
-        match error {
-            Errno::PERM | Errno::ACCESS => Error::Privilege {
-                device: self.device.clone(),
-                what: "an AF_XDP socket",
-                capability: "CAP_NET_RAW",
-                capability_flag: "cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock",
-                source,
-            },
-            Errno::AFNOSUPPORT => Error::Kernel {
-                device: self.device.clone(),
-                what: "open an AF_XDP socket: this kernel has none (CONFIG_XDP_SOCKETS); take net_af_packet".into(),
-                source,
-            },
-            _ => Error::Kernel {
-                device: self.device.clone(),
-                what: "open an AF_XDP socket".into(),
-                source,
-            },
-        }
-    }
-
-    fn no_memory(&self, pool: Pool, source: io::Error) -> Error {
-        let (_, len) = pool.frames();
-        let what = match source.raw_os_error() {
-            Some(libc::ENOBUFS | libc::ENOMEM) => format!(
-                "lock the {} KiB of pool {} in memory: run the primary with CAP_IPC_LOCK, or raise `ulimit -l` to as much for each queue",
-                len / 1024,
-                pool.name()
-            ),
-            _ => format!("register the frames of pool {}", pool.name()),
-        };
-        Error::Kernel {
-            device: self.device.clone(),
-            what,
-            source,
-        }
-    }
-
-    /// Makes the sockets that are missing, of queues whose both directions were set up.
-    fn open_sockets(&mut self) -> Result<(), Error> {
-        let pool = self.rx.iter().flatten().map(|(pool, _)| *pool).next();
-        let pool = pool.or_else(|| {
-            self.sockets
-                .iter()
-                .flatten()
-                .map(|socket| socket.pool)
-                .next()
-        });
-        let Some(first_pool) = pool else {
-            return Err(Error::Frames {
-                device: self.device.clone(),
-                pool: "none".into(),
-                reason: "can be sent from: configure one RX queue at least, whose pool is the memory of all sockets".into(),
-            });
-        };
-        for queue in (0..).take(self.sockets.len()).map(QueueId) {
-            let number = usize::from(queue.0);
-            let is_ready = self.rx.get(number).is_none_or(Option::is_some)
-                && self.tx.get(number).is_none_or(Option::is_some);
-            if self.sockets[number].is_some() || !is_ready {
-                continue;
-            }
-            let pool = self
-                .rx
-                .get(number)
-                .copied()
-                .flatten()
-                .map_or(first_pool, |(pool, _)| pool);
-            let socket = self.open_socket(queue, pool)?;
-            for direction in [Direction::Rx, Direction::Tx] {
-                let record = self.record(queue, direction)?;
-                record.missed.store(0, Ordering::Relaxed);
-                // Bound, so that no other socket has the queue. Release: whoever drives it gives back what that one had.
-                record.renewed.store(1, Ordering::Release);
-            }
-            self.sockets[number] = Some(socket);
-        }
-        Ok(())
-    }
-
     /// Has the program give the sockets what comes by their queues.
     fn admit(&mut self) -> Result<(), Error> {
         let first = u32::from(self.options.start_queue);
@@ -597,83 +395,13 @@ impl Port {
             }
         }
         if self.link.is_none() {
-            self.link = Some(Arc::new(self.attach(map.as_fd())?));
+            let (link, describes) = self.attach(map.as_fd())?;
+            (self.link, self.describes) = (Some(Arc::new(link)), describes);
+        }
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.describes = self.describes;
         }
         Ok(())
-    }
-
-    fn attach(&self, map: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-        let filter = self.options.filter.clone().unwrap_or(Filter::ALL);
-        let program = assemble(&filter, OnMatch::Redirect(map));
-        let program =
-            bpf::load(&program, Load::default()).map_err(|source| self.no_program(source))?;
-        let modes: &[Mode] = match self.options.attaching {
-            Attaching::Auto => &[Mode::Native, Mode::Generic],
-            Attaching::Native => &[Mode::Native],
-            Attaching::Generic => &[Mode::Generic],
-        };
-        let mut last = io::Error::from(io::ErrorKind::Unsupported);
-        for mode in modes {
-            let mut attached = bpf::attach(program.as_fd(), self.index(), *mode);
-            if self.options.force
-                && attached
-                    .as_ref()
-                    .is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
-            {
-                let socket = netdev::socket().map_err(self.kernel("ask about"))?;
-                if let Err(error) = netdev::detach_xdp(socket.as_fd(), self.index()) {
-                    tracing::warn!(
-                        "{}: cannot take the other program away: {error}",
-                        self.device
-                    );
-                }
-                attached = bpf::attach(program.as_fd(), self.index(), *mode);
-            }
-            match attached {
-                Ok(link) => {
-                    if (*mode, self.options.attaching) == (Mode::Generic, Attaching::Auto) {
-                        tracing::warn!(
-                            "{}: the driver of {} cannot run XDP programs; the kernel runs it behind the driver, which costs a copy, and puts all on queue 0 of some drivers",
-                            self.device,
-                            self.options.interface
-                        );
-                    }
-                    return Ok(link);
-                }
-                Err(error) => last = error,
-            }
-            if last.raw_os_error() == Some(libc::EBUSY) {
-                break;
-            }
-        }
-        if last.raw_os_error() == Some(libc::EBUSY) {
-            self.look_for_others()?;
-            let interface = self.options.interface.clone();
-            return Err(Error::InterfaceTaken {
-                device: self.device.clone(),
-                interface,
-                reason: "has an XDP program that only who attached it can take away; stop that one"
-                    .into(),
-            });
-        }
-        Err(self.kernel("attach the XDP program to")(last))
-    }
-
-    fn no_program(&self, source: io::Error) -> Error {
-        match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Error::Privilege {
-                device: self.device.clone(),
-                what: "an XDP program",
-                capability: "CAP_BPF and CAP_NET_ADMIN",
-                capability_flag: "cap_bpf,cap_net_admin,cap_net_raw,cap_ipc_lock",
-                source,
-            },
-            _ => Error::Kernel {
-                device: self.device.clone(),
-                what: "load the XDP program".into(),
-                source,
-            },
-        }
     }
 
     /// Has the hardware spread frames over the queues of the port alone, where it can.
@@ -840,6 +568,11 @@ impl Device for Port {
     }
 
     fn close(&mut self) {
+        self.closed = self
+            .sockets
+            .iter()
+            .map_while(|socket| Some(socket.as_ref()?.pool))
+            .collect();
         self.sockets.clear();
         (self.map, self.link) = (None, None);
     }
@@ -944,7 +677,7 @@ impl Device for Port {
             socket.fd,
             socket.pool,
             &cx,
-            busy_polls,
+            (busy_polls, socket.describes),
         )))
     }
 
@@ -955,6 +688,28 @@ impl Device for Port {
     ) -> Result<Box<dyn TxQueue>, Error> {
         let (half, socket) = self.half(&cx, handed)?;
         Ok(Box::new(XdpTx::new(half, socket.fd, socket.pool, &cx)))
+    }
+
+    fn has_frames(&self) -> bool {
+        true
+    }
+
+    fn reclaim(&mut self, lcore: &Lcore) -> u32 {
+        let mut reclaimed = 0;
+        for (queue, pool) in (0..).map(QueueId).zip(std::mem::take(&mut self.closed)) {
+            // Where another socket can be bound the last one is gone, its mappings too. Without an interface no frame comes.
+            if self.index() != 0
+                && let Err(error) = self.open_socket(queue, pool, OWN_MAX)
+            {
+                // Others have it, and it goes on.
+                tracing::debug!("{}: queue {queue} keeps its frames: {error}", self.device);
+                break;
+            }
+            for direction in [Direction::Rx, Direction::Tx] {
+                reclaimed += reclaim(lcore, pool, holder(self.id, queue, direction));
+            }
+        }
+        reclaimed
     }
 
     fn reap(&mut self, lcore: &Lcore) -> u32 {

@@ -11,21 +11,30 @@
 //! What matches goes to the AF_XDP socket of the queue that it came by, if that has one; all else, and what is cut short, to
 //! the kernel. Nothing is written, and each load has been checked against the end of the frame: the verifier sees to that.
 //!
-//! The program is straight: no loop, no call before the last. Its length grows with the addresses and ports of the filter,
+//! If the device has something to say of the frame, that is put [before it](super::metadata) as it goes to its socket.
+//!
+//! The program is straight: no loop, no call before it knows. Its length grows with the addresses and ports of the filter,
 //! which the length of a port's arguments bounds.
 
+use std::io;
+use std::mem::offset_of;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::assembler::{Alu, Assembler, Condition, Insn, Label, Reg, Size};
+use super::bpf::{self, Load, Mode};
+use super::btf;
 use super::filter::{Filter, PortRange, Ports, Protocol, Version};
+use super::metadata::{self, Layout, MAGIC_WRITTEN};
 
 // linux/bpf.h
 const XDP_PASS: i32 = 2;
 const REDIRECT_MAP: i32 = 51;
+const XDP_ADJUST_META: i32 = 54;
 /// Fields of `xdp_md`.
 const MD_DATA: i16 = 0;
 const MD_DATA_END: i16 = 4;
+const MD_DATA_META: i16 = 8;
 const MD_RX_QUEUE_INDEX: i16 = 16;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -62,13 +71,87 @@ const END: Reg = Reg::R8;
 /// What the header is: an EtherType in network order, then a protocol.
 const KIND: Reg = Reg::R9;
 
+/// Functions of the kernel that ask the device about a frame. A program that calls one is loaded for one interface
+/// ([`Load::device`](super::bpf::Load)), attached to it alone, and in its driver alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Questions {
+    hash: Option<i32>,
+    tag: Option<i32>,
+}
+
+impl Questions {
+    /// Those that this kernel knows, if it knows one.
+    ///
+    /// # Errors
+    ///
+    /// That the kernel does not tell its types.
+    pub(super) fn of_this_kernel() -> io::Result<Option<Self>> {
+        let names = ["bpf_xdp_metadata_rx_hash", "bpf_xdp_metadata_rx_vlan_tag"];
+        let [hash, tag] = btf::kernel_functions(names)?;
+        Ok((hash.is_some() || tag.is_some()).then_some(Self { hash, tag }))
+    }
+}
+
 /// What is done with a frame that matches.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OnMatch<'a> {
     /// It goes to the socket of its queue in this map; to the kernel if there is none.
     Redirect(BorrowedFd<'a>),
+    /// Likewise, and what the device knows of it is put before it.
+    Describe(BorrowedFd<'a>, Questions),
+    #[cfg(test)]
     /// This is the verdict, whatever the sockets.
     Return(i32),
+}
+
+/// A program in the kernel, attached to nothing yet.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// Its descriptor.
+    pub program: OwnedFd,
+    /// Whether it puts [metadata] before frames.
+    pub describes: bool,
+}
+
+/// Loads the program of a filter for one interface of this thread's namespace: one that asks the device about frames where
+/// kernel, driver and mode allow it, else one that does without.
+///
+/// # Errors
+///
+/// Those of [`bpf::load`].
+pub(super) fn load(
+    filter: &Filter,
+    xsks: BorrowedFd<'_>,
+    ifindex: u32,
+    mode: Mode,
+    frags: bool,
+) -> io::Result<Loaded> {
+    let questions = match mode {
+        Mode::Native => Questions::of_this_kernel().ok().flatten(),
+        Mode::Generic => None,
+    };
+    if let Some(questions) = questions {
+        let how = Load {
+            frags,
+            device: Some(ifindex),
+        };
+        let program = assemble(filter, OnMatch::Describe(xsks, questions));
+        // Refused by whichever of them does not know it: all that is lost are hints.
+        if let Ok(program) = bpf::load(&program, how) {
+            return Ok(Loaded {
+                program,
+                describes: true,
+            });
+        }
+    }
+    let how = Load {
+        frags,
+        device: None,
+    };
+    Ok(Loaded {
+        program: bpf::load(&assemble(filter, OnMatch::Redirect(xsks)), how)?,
+        describes: false,
+    })
 }
 
 /// Assembles the program.
@@ -186,14 +269,15 @@ impl Program<'_> {
             return;
         }
         self.asm.load(Size::Byte, KIND, CURSOR, 9);
-        let later = self.asm.label();
         self.asm.load(Size::Half, Reg::R2, CURSOR, 6);
-        self.asm
-            .alu(Alu::And, Reg::R2, i32::from(0x1fff_u16.to_be()));
-        self.asm.jump_if(Reg::R2, Condition::NotEqual, 0, later);
         // In words of four octets.
         self.asm.alu(Alu::ShiftLeft, Reg::R3, 2);
         self.asm.alu(Alu::Add, CURSOR, Reg::R3);
+        self.asm.jump_if(CURSOR, Condition::Above, END, pass);
+        let later = self.asm.label();
+        self.asm
+            .alu(Alu::And, Reg::R2, i32::from(0x1fff_u16.to_be()));
+        self.asm.jump_if(Reg::R2, Condition::NotEqual, 0, later);
         self.upper(Version::V4);
         self.asm.put(later);
         self.later_fragment(Version::V4);
@@ -269,6 +353,7 @@ impl Program<'_> {
             self.asm.alu(Alu::ShiftLeft, Reg::R2, 3);
             self.asm.alu(Alu::Add, Reg::R2, 8);
             self.asm.alu(Alu::Add, CURSOR, Reg::R2);
+            self.asm.jump_if(CURSOR, Condition::Above, END, pass);
             self.asm.put(next);
         }
         for kind in MEASURED.into_iter().chain([FRAGMENT]) {
@@ -427,18 +512,86 @@ impl Program<'_> {
             .collect()
     }
 
+    /// Puts what the device knows before the frame, if there is room for it.
+    fn describe(&mut self, questions: Questions) {
+        // Answers come to the stack: the kernel writes nowhere else for them.
+        const HASH: i16 = -8;
+        const HASH_KIND: i16 = -4;
+        const TAG: i16 = -16;
+        const TAG_TYPE: i16 = -12;
+        let room = i32::try_from(metadata::LEN).expect("metadata is short");
+        let done = self.asm.label();
+        self.asm.set(Reg::R1, CONTEXT);
+        self.asm.set(Reg::R2, -room);
+        self.asm.call(XDP_ADJUST_META);
+        self.asm.jump_if(Reg::R0, Condition::NotEqual, 0, done);
+        self.ask(questions.hash, Size::Word, HASH, HASH_KIND);
+        // The type comes first.
+        self.ask(questions.tag, Size::Half, TAG_TYPE, TAG);
+        self.asm.load(Size::Word, Reg::R2, CONTEXT, MD_DATA_META);
+        self.asm.load(Size::Word, Reg::R3, CONTEXT, MD_DATA);
+        self.asm.set(Reg::R4, Reg::R2);
+        self.asm.alu(Alu::Add, Reg::R4, room);
+        self.asm.jump_if(Reg::R4, Condition::Above, Reg::R3, done);
+        let at = |offset| i16::try_from(offset).expect("metadata is short");
+        let magic = at(offset_of!(Layout, magic));
+        self.asm.store(Size::Word, Reg::R2, magic, MAGIC_WRITTEN);
+        for (size, answer, field) in [
+            (Size::Word, HASH, offset_of!(Layout, hash)),
+            (Size::Word, HASH_KIND, offset_of!(Layout, hash_kind)),
+            (Size::Half, TAG, offset_of!(Layout, tag)),
+            (Size::Half, TAG_TYPE, offset_of!(Layout, tag_type)),
+        ] {
+            self.asm.load(size, Reg::R4, Reg::R10, answer);
+            self.asm.store(size, Reg::R2, at(field), Reg::R4);
+        }
+        self.asm.put(done);
+    }
+
+    /// Has two answers of one size stand on the stack, or zeros if there are none.
+    fn ask(&mut self, function: Option<i32>, size: Size, first: i16, second: i16) {
+        let answers = [first, second];
+        // Also for a function: it is not handed what was never written.
+        for at in answers {
+            self.asm.store(size, Reg::R10, at, 0);
+        }
+        let Some(function) = function else {
+            return;
+        };
+        let known = self.asm.label();
+        self.asm.set(Reg::R1, CONTEXT);
+        for (argument, at) in [(Reg::R2, first), (Reg::R3, second)] {
+            self.asm.set(argument, Reg::R10);
+            self.asm.alu(Alu::Add, argument, i32::from(at));
+        }
+        self.asm.call_kernel(function);
+        self.asm.jump_if_word(Reg::R0, Condition::Equal, 0, known);
+        for at in answers {
+            self.asm.store(size, Reg::R10, at, 0);
+        }
+        self.asm.put(known);
+    }
+
+    /// Sends the frame to the socket of its queue.
+    fn redirect(&mut self, xsks: BorrowedFd<'_>) {
+        self.asm.load_map(Reg::R1, xsks);
+        self.asm
+            .load(Size::Word, Reg::R2, CONTEXT, MD_RX_QUEUE_INDEX);
+        // What becomes of a frame whose queue has no socket.
+        self.asm.set(Reg::R3, XDP_PASS);
+        self.asm.call(REDIRECT_MAP);
+    }
+
     /// Both ways out.
     fn end(&mut self, on_match: OnMatch<'_>) {
         self.asm.put(self.matched);
         match on_match {
-            OnMatch::Redirect(xsks) => {
-                self.asm.load_map(Reg::R1, xsks);
-                self.asm
-                    .load(Size::Word, Reg::R2, CONTEXT, MD_RX_QUEUE_INDEX);
-                // What becomes of a frame whose queue has no socket.
-                self.asm.set(Reg::R3, XDP_PASS);
-                self.asm.call(REDIRECT_MAP);
+            OnMatch::Redirect(xsks) => self.redirect(xsks),
+            OnMatch::Describe(xsks, questions) => {
+                self.describe(questions);
+                self.redirect(xsks);
             }
+            #[cfg(test)]
             OnMatch::Return(verdict) => self.asm.set(Reg::R0, verdict),
         }
         self.asm.exit();

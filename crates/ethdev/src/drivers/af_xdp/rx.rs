@@ -7,15 +7,20 @@ use eal::queue::QueueRecord;
 use eal::sleep::Found;
 use eal::sync::Ordering;
 use mbuf::frames::reclaim;
-use mbuf::{BURST_MAX, Burst, Lcore, Pool};
+use mbuf::{BURST_MAX, Burst, Lcore, Mbuf, Pool};
 use rustix::net::{RecvFlags, recv, sockopt};
 
+use super::metadata::{LEN, Metadata};
 use super::rings::Half;
 use crate::driver::{QueueContext, RxQueue, Wakeup};
 use crate::stats::QueueCounters;
 
-/// Frames are given to the kernel by the burst.
-const FILL_MIN: u32 = BURST_MAX as u32;
+/// Frames are given to the kernel by so many at least.
+const FILL_MIN: u32 = 32;
+/// Octets of the two link addresses, behind which a VLAN tag stands.
+const ADDRESSES_LEN: usize = 12;
+/// Octets of a VLAN tag.
+const TAG_LEN: usize = 4;
 /// After so many looks in vain, and after so many bursts, the kernel is asked what it dropped.
 const LOOKS: u32 = 1024;
 
@@ -31,6 +36,8 @@ pub(super) struct XdpRx {
     is_adopted: bool,
     /// Whether the socket wants to be asked for packets.
     busy_polls: bool,
+    /// Whether metadata may stand before frames.
+    describes: bool,
     looks: u32,
 }
 
@@ -41,7 +48,7 @@ impl XdpRx {
         fd: Arc<OwnedFd>,
         pool: Pool,
         cx: &QueueContext,
-        busy_polls: bool,
+        (busy_polls, describes): (bool, bool),
     ) -> Self {
         Self {
             half,
@@ -51,6 +58,7 @@ impl XdpRx {
             counters: cx.counters,
             is_adopted: false,
             busy_polls,
+            describes,
             looks: 0,
         }
     }
@@ -124,6 +132,32 @@ pub(super) fn settle_renewed(
     }
 }
 
+/// Notes what the device said of a frame: its hash, and the tag that it took off, which goes back into the frame.
+fn describe(mbuf: &mut Mbuf<'_>) {
+    let Some(before) = mbuf.headroom_mut().and_then(<[u8]>::last_chunk_mut::<LEN>) else {
+        return;
+    };
+    let Some(metadata) = Metadata::read(before) else {
+        return;
+    };
+    // Once: what stands there is the next frame's if that comes without.
+    before.fill(0);
+    if let Some((hash, _)) = metadata.hash {
+        mbuf.set_rss_hash(hash);
+    }
+    if let Some((kind, tag)) = metadata.tag
+        && mbuf.len() >= ADDRESSES_LEN
+        && let Some(front) = mbuf.prepend(TAG_LEN)
+    {
+        let [[a, b], [c, d]] = [kind.to_be_bytes(), tag.to_be_bytes()];
+        front.fill(0);
+        if let Some(frame) = mbuf.data_mut() {
+            frame.copy_within(TAG_LEN..TAG_LEN + ADDRESSES_LEN, 0);
+            frame[ADDRESSES_LEN..ADDRESSES_LEN + TAG_LEN].copy_from_slice(&[a, b, c, d]);
+        }
+    }
+}
+
 fn halves(word: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
     [
@@ -140,7 +174,13 @@ impl RxQueue for XdpRx {
         if self.busy_polls {
             self.wake();
         }
+        let before = burst.len();
         let taken = self.half.receiving().take(lcore, burst);
+        if self.describes {
+            for mut mbuf in burst.iter_mut().skip(before) {
+                describe(&mut mbuf);
+            }
+        }
         self.fill(lcore);
         self.looks += 1;
         if self.looks >= LOOKS {
