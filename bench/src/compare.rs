@@ -29,7 +29,8 @@ use crate::plot;
 use crate::quiet::Watch;
 use crate::round::{self, Round};
 use crate::statistics::Quartiles;
-use crate::veth::{Load, Side};
+use crate::veth::{Kind, Load, Side};
+use crate::xdp;
 
 /// A peer that stays under this part of its figure is not what it should be, and neither is the ratio.
 const FIGURE_PART: f64 = 0.8;
@@ -163,8 +164,8 @@ pub(crate) struct Bench<'a> {
     /// A folder that goes with the run.
     pub(crate) scratch: &'a Path,
     interrupted: Arc<AtomicBool>,
-    /// What both sides carry over veth, by the length of a frame, or why that is not known.
-    loads: Mutex<BTreeMap<usize, Result<Load, NoLoad>>>,
+    /// What both sides carry over veth, by what it is, or why that is not known.
+    loads: Mutex<BTreeMap<Kind, Result<Load, NoLoad>>>,
     /// For cores that are near each other.
     patience: Mutex<Patience>,
 }
@@ -216,8 +217,8 @@ impl Bench<'_> {
 
     fn line(&self, line: &Line, rounds: u32, file: &mut Rounds) -> Result<LineResult> {
         let mut notes = String::new();
-        if let Work::Veth { len, .. } = line.work {
-            match self.load(len) {
+        if let Work::Veth { what, .. } = line.work {
+            match self.load(what) {
                 Ok(load) => {
                     file.write(&json!({ "line": line.name, "load": load }))?;
                     notes = format!("\n{}", load.text(line.name));
@@ -330,15 +331,15 @@ impl Bench<'_> {
     }
 
     /// What both sides carry; looked for once, also if it is not found.
-    fn load(&self, len: usize) -> Result<Load, NoLoad> {
+    fn load(&self, what: Kind) -> Result<Load, NoLoad> {
         let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
         let find = || {
-            Load::find(self, len).map_err(|error| NoLoad {
+            Load::find(self, what).map_err(|error| NoLoad {
                 text: format!("{error:#}"),
                 is_forbidden: error.is::<lab::Error>(),
             })
         };
-        loads.entry(len).or_insert_with(find).clone()
+        loads.entry(what).or_insert_with(find).clone()
     }
 
     /// One round of ours.
@@ -358,8 +359,9 @@ impl Bench<'_> {
                 });
             }
             Work::Pipeline => return pipeline::ours(self.scratch, &self.pages),
-            Work::Veth { len, .. } => {
-                let load = self.load(len).map_err(|why| anyhow!(why.text))?;
+            Work::Xdp(way) => return xdp::ours(self, way),
+            Work::Veth { what, .. } => {
+                let load = self.load(what).map_err(|why| anyhow!(why.text))?;
                 return load.round(self, Side::Ours);
             }
             Work::Ring { shape, burst, .. } => {
@@ -393,9 +395,10 @@ impl Bench<'_> {
                 });
             }
             Work::Pipeline => return pipeline::theirs(peers, &self.pages),
-            Work::Veth { len, naps } => {
+            Work::Xdp(way) => return xdp::theirs(self, way),
+            Work::Veth { what, naps } => {
                 let side = if naps { Side::Napping } else { Side::Peer };
-                let load = self.load(len).map_err(|why| anyhow!(why.text))?;
+                let load = self.load(what).map_err(|why| anyhow!(why.text))?;
                 return load.round(self, side);
             }
             Work::Ring { burst, peer, .. } => {

@@ -1,6 +1,8 @@
 //! The table: which lines there are, what each does, and what it has to reach.
 
 use crate::ours::{pool, ring};
+use crate::veth::{Kind, Sockets};
+use crate::xdp::Way;
 
 /// One comparison.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +35,9 @@ pub(crate) enum Work {
     /// Server, client, and ports that make and swallow packets.
     Pipeline,
     /// Forwarding frames of that length between hosts; the peer looks all the time, or naps when nothing comes.
-    Veth { len: usize, naps: bool },
+    Veth { what: Kind, naps: bool },
+    /// One direction of `net_af_xdp`, alone.
+    Xdp(Way),
     /// A process starts: as the primary, or into a group that is there.
     Start { secondary: bool },
 }
@@ -133,11 +137,30 @@ const fn start(name: &'static str, secondary: bool, figure: f64) -> Line {
     }
 }
 
-const fn veth(name: &'static str, len: usize, naps: bool, target: Option<f64>) -> Line {
+const fn veth(
+    name: &'static str,
+    (sockets, len): (Sockets, usize),
+    naps: bool,
+    target: Option<f64>,
+) -> Line {
     Line {
         name,
-        work: Work::Veth { len, naps },
+        work: Work::Veth {
+            what: Kind { len, sockets },
+            naps,
+        },
         target,
+        figure: None,
+        unit: Unit::Cost,
+        items: 0,
+    }
+}
+
+const fn xdp(name: &'static str, way: Way) -> Line {
+    Line {
+        name,
+        work: Work::Xdp(way),
+        target: Some(1.0),
         figure: None,
         unit: Unit::Cost,
         items: 0,
@@ -197,10 +220,30 @@ pub(crate) const LINES: &[Line] = &[
         unit: Unit::Rate,
         items: 0,
     },
-    veth("pipeline-veth-64", 64, false, Some(1.2)),
-    veth("pipeline-veth-1500", 1500, false, Some(1.2)),
-    veth("pipeline-veth-64-napping", 64, true, None),
-    veth("pipeline-veth-1500-napping", 1500, true, None),
+    veth("pipeline-veth-64", (Sockets::Packet, 64), false, Some(1.2)),
+    veth(
+        "pipeline-veth-1500",
+        (Sockets::Packet, 1500),
+        false,
+        Some(1.2),
+    ),
+    veth(
+        "pipeline-veth-64-napping",
+        (Sockets::Packet, 64),
+        true,
+        None,
+    ),
+    veth(
+        "pipeline-veth-1500-napping",
+        (Sockets::Packet, 1500),
+        true,
+        None,
+    ),
+    veth("pipeline-af-xdp", (Sockets::Xdp, 64), false, Some(1.2)),
+    veth("pipeline-af-xdp-1500", (Sockets::Xdp, 1500), false, None),
+    veth("pipeline-af-xdp-napping", (Sockets::Xdp, 64), true, None),
+    xdp("rx-af-xdp", Way::Rx),
+    xdp("tx-af-xdp", Way::Tx),
     start("start-primary", false, 170.0),
     start("start-secondary", true, 76.0),
 ];

@@ -40,6 +40,7 @@ mod quiet;
 mod round;
 mod statistics;
 mod veth;
+mod xdp;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,15 @@ enum Task {
         rate: f64,
         /// Frames in all
         frames: u64,
+    },
+    /// One direction of a port, until a line comes on stdin
+    #[command(hide = true)]
+    Drive {
+        /// Which
+        way: xdp::Way,
+        /// Arguments of the environment, as DPDK has them
+        #[arg(last = true)]
+        eal: Vec<String>,
     },
     /// One data path, so many packets
     Path {
@@ -120,6 +130,7 @@ fn main() -> ExitCode {
             rate,
             frames,
         } => veth::generate(&iface, len, rate, frames).map(|()| ExitCode::SUCCESS),
+        Task::Drive { way, eal } => xdp::drive(way, &eal).map(|()| ExitCode::SUCCESS),
         Task::Path { path, packets } => path.run(packets).map(|()| ExitCode::SUCCESS),
         Task::Ring {
             shape,

@@ -1,4 +1,4 @@
-//! Forwarding over veth with `net_af_packet`: what a packet costs, in CPU time, at a load that both sides carry.
+//! Forwarding over veth with `net_af_packet` or `net_af_xdp`: what a packet costs, in CPU time, at a load that both sides carry.
 //!
 //! ```text
 //! west          middle                       east
@@ -75,10 +75,17 @@ pub(crate) enum Side {
     Napping,
 }
 
+/// By what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) enum Sockets {
+    Packet,
+    Xdp,
+}
+
 /// West, middle and east, for one round.
-struct World {
+pub(crate) struct World {
     west: Host,
-    middle: Host,
+    pub(crate) middle: Host,
     east: Host,
 }
 
@@ -182,7 +189,7 @@ impl Drop for Hurry {
 }
 
 impl World {
-    fn new() -> Result<Self, lab::Error> {
+    pub(crate) fn new() -> Result<Self, lab::Error> {
         let world = Self {
             west: Host::new("west")?,
             middle: Host::new("middle")?,
@@ -227,7 +234,7 @@ impl World {
     }
 
     /// Lets the generator send at `rate` for so long.
-    fn window(
+    pub(crate) fn window(
         &self,
         pipeline: &[Running],
         len: usize,
@@ -275,9 +282,12 @@ impl World {
     }
 
     /// Starts a side in the middle; its processes, the last one first.
-    fn start(&self, bench: &Bench<'_>, side: Side) -> Result<Vec<Running>> {
+    fn start(&self, bench: &Bench<'_>, side: Side, sockets: Sockets) -> Result<Vec<Running>> {
         let ports = |options: &str| {
-            [0, 1].map(|port| format!("--vdev=net_af_packet{port},iface=m{port},{options}"))
+            [0, 1].map(|port| match sockets {
+                Sockets::Packet => format!("--vdev=net_af_packet{port},iface=m{port},{options}"),
+                Sockets::Xdp => format!("--vdev=net_af_xdp{port},iface=m{port}"),
+            })
         };
         let start = |mut command: Command| -> Result<Running> {
             self.middle.command(&mut command)?;
@@ -330,11 +340,11 @@ fn stop(side: Side, processes: Vec<Running>) {
 }
 
 /// One window of a side, everything made afresh, beside what the generator took just before with nobody listening.
-fn measure(bench: &Bench<'_>, side: Side, len: usize, rate: f64) -> Result<Window> {
+fn measure(bench: &Bench<'_>, side: Side, what: Kind, rate: f64) -> Result<Window> {
     let world = World::new()?;
-    let alone = world.window(&[], len, rate, ALONE)?;
-    let processes = world.start(bench, side)?;
-    let mut window = world.window(&processes, len, rate, WINDOW)?;
+    let alone = world.window(&[], what.len, rate, ALONE)?;
+    let processes = world.start(bench, side, what.sockets)?;
+    let mut window = world.window(&processes, what.len, rate, WINDOW)?;
     stop(side, processes);
     window.alone = (alone.generator + alone.softirq) as f64 / alone.sent as f64;
     Ok(window)
@@ -401,11 +411,18 @@ fn saturation(mut probe: impl FnMut(f64) -> Result<Probed>) -> Result<f64> {
     })
 }
 
+/// What is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Kind {
+    /// Bytes of a frame.
+    pub(crate) len: usize,
+    pub(crate) sockets: Sockets,
+}
+
 /// What both sides can carry, and the load at which they are measured.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Load {
-    /// Bytes of a frame.
-    len: usize,
+    what: Kind,
     /// The most that each carries, in packets a second.
     ours: f64,
     peer: f64,
@@ -414,15 +431,17 @@ pub(crate) struct Load {
 
 impl Load {
     /// Finds it: the same search for both, each started once for it.
-    pub(crate) fn find(bench: &Bench<'_>, len: usize) -> Result<Self> {
+    pub(crate) fn find(bench: &Bench<'_>, what: Kind) -> Result<Self> {
         let most = |side| -> Result<f64> {
             let world = World::new()?;
-            let processes = world.start(bench, side)?;
+            let processes = world.start(bench, side, what.sockets)?;
             let most = saturation(|rate| {
                 bench.go_on()?;
-                let window = world.window(&processes, len, rate, PROBE)?;
+                let window = world.window(&processes, what.len, rate, PROBE)?;
                 eprintln!(
-                    "veth, {len} B: {side:?} at {:.1} k/s: {:.2} % lost",
+                    "veth, {:?}, {} B: {side:?} at {:.1} k/s: {:.2} % lost",
+                    what.sockets,
+                    what.len,
                     window.rate / 1e3,
                     window.loss * 100.0
                 );
@@ -441,7 +460,7 @@ impl Load {
             ours
         };
         Ok(Self {
-            len,
+            what,
             ours,
             peer,
             rate: LOAD * ours.min(peer),
@@ -450,7 +469,7 @@ impl Load {
 
     /// One round of a side.
     pub(crate) fn round(&self, bench: &Bench<'_>, side: Side) -> Result<Round> {
-        measure(bench, side, self.len, self.rate)?.round(bench.pages.name())
+        measure(bench, side, self.what, self.rate)?.round(bench.pages.name())
     }
 
     /// What is told of it beside the ratio.

@@ -47,22 +47,52 @@ fn hint(interfaces: &[String]) -> String {
     )
 }
 
-/// Why the PCI device behind `--allow` is not opened, and what to write instead.
-pub(crate) fn refuse_pci(address: &str) -> Error {
-    refuse_pci_below(Path::new("/sys/bus/pci/devices"), address)
+/// All ports that the arguments name: what `--allow` does, as the `--vdev` of the interfaces behind it, then what `--vdev` does.
+///
+/// # Errors
+///
+/// [`Error::Allow`] says what is wrong with a device, and what to write instead.
+pub fn vdevs(args: &eal::EalArgs) -> Result<Vec<String>, Error> {
+    vdevs_below(Path::new("/sys/bus/pci/devices"), &args.allow, &args.vdevs)
 }
 
-fn refuse_pci_below(devices: &Path, written: &str) -> Error {
+fn vdevs_below(devices: &Path, allowed: &[String], vdevs: &[String]) -> Result<Vec<String>, Error> {
+    let mut all: Vec<String> = Vec::with_capacity(allowed.len() + vdevs.len());
+    for written in allowed {
+        let interface = interface_below(devices, written)?;
+        let is_taken = |name: &str| {
+            let named = |vdev: &String| vdev.split(',').next() == Some(name);
+            all.iter().chain(vdevs).any(named)
+        };
+        let name = (0_usize..)
+            .map(|number| format!("net_af_xdp{number}"))
+            .find(|name| !is_taken(name))
+            .expect("numbers do not end");
+        // What stands behind the address are keys of the port.
+        let keys = written.split_once(',').map(|(_, keys)| format!(",{keys}"));
+        all.push(format!(
+            "{name},iface={interface}{}",
+            keys.unwrap_or_default()
+        ));
+    }
+    all.extend_from_slice(vdevs);
+    Ok(all)
+}
+
+/// The kernel interface behind a PCI device.
+fn interface_below(devices: &Path, written: &str) -> Result<String, Error> {
     let error = |reason: String| Error::Allow {
         address: written.to_owned(),
         reason,
     };
     let address = written.split(',').next().unwrap_or_default();
-    let Some(full) = full_address(address) else {
-        return error("not a PCI address; write it as 0000:3b:00.0, or name an interface with --vdev=net_af_packet0,iface=NAME".into());
-    };
+    let full = full_address(address).ok_or_else(|| {
+        error("not a PCI address; write it as 0000:3b:00.0, or name an interface with --vdev=net_af_xdp0,iface=NAME".into())
+    })?;
     if !devices.join(&full).exists() {
-        return error("there is no such PCI device; `lspci -D` lists them".into());
+        return Err(error(
+            "there is no such PCI device; `lspci -D` lists them".into(),
+        ));
     }
     let behind = fs::read_dir(devices.join(&full).join("net"))
         .into_iter()
@@ -72,11 +102,14 @@ fn refuse_pci_below(devices: &Path, written: &str) -> Error {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    match names.first() {
-        Some(name) => {
-            error(format!("ports by PCI address come with a later release; its interface is {name}: write --vdev=net_af_packet0,iface={name}"))
-        }
-        None => error("the kernel has no network interface for it; bind it to its kernel driver again (`driverctl unset-override`)".into()),
+    match &names[..] {
+        [name] => Ok(name.clone()),
+        [] => Err(error("the kernel has no network interface for it; bind it to its kernel driver again (`driverctl unset-override`)".into())),
+        several => Err(error(format!(
+            "it has the interfaces {}; name one: --vdev=net_af_xdp0,iface={}",
+            list(several.iter()),
+            several[0]
+        ))),
     }
 }
 
@@ -125,17 +158,43 @@ mod tests {
     #[test]
     fn pci_device_leads_to_the_vdev_of_its_interface() {
         let devices = tempfile::tempdir().unwrap();
-        fs::create_dir_all(devices.path().join("0000:3b:00.0/net/eth7")).unwrap();
-        fs::create_dir_all(devices.path().join("0000:3b:00.1")).unwrap();
+        for path in [
+            "3b:00.0/net/eth7",
+            "3b:00.1",
+            "3b:00.3/net/eth8",
+            "3b:00.3/net/eth9",
+        ] {
+            fs::create_dir_all(devices.path().join(format!("0000:{path}"))).unwrap();
+        }
+        let of = |allowed: &[&str], vdevs: &[&str]| {
+            let owned = |texts: &[&str]| -> Vec<String> {
+                texts.iter().map(|text| (*text).to_owned()).collect()
+            };
+            vdevs_below(devices.path(), &owned(allowed), &owned(vdevs))
+        };
+        let both = of(
+            &["0000:3b:00.0", "3B:00.0,match=tcp:80,443"],
+            &["net_af_xdp0,iface=eth1"],
+        );
+        assert_eq!(
+            both.unwrap(),
+            [
+                "net_af_xdp1,iface=eth7",
+                "net_af_xdp2,iface=eth7,match=tcp:80,443",
+                "net_af_xdp0,iface=eth1"
+            ]
+        );
         for (written, reason) in [
-            ("0000:3b:00.0", "--vdev=net_af_packet0,iface=eth7"),
-            ("3B:00.0,key=1", "--vdev=net_af_packet0,iface=eth7"),
             ("3b:00.1", "no network interface"),
             ("3b:00.2", "no such PCI device"),
+            (
+                "3b:00.3",
+                "eth8, eth9; name one: --vdev=net_af_xdp0,iface=eth8",
+            ),
             ("../../etc", "not a PCI address"),
             ("", "not a PCI address"),
         ] {
-            let error = refuse_pci_below(devices.path(), written);
+            let error = of(&[written], &[]).unwrap_err();
             assert!(error.to_string().contains(reason), "{error}");
             assert!(error.is_usage());
         }

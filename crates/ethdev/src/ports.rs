@@ -22,7 +22,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The primary opens what `--vdev` names, in order; a secondary joins what the primary has opened.
+    /// The primary opens what `--allow` and `--vdev` name, in order; a secondary joins what the primary has opened.
     ///
     /// A port that a former primary started under the same arguments, and of which a living process drives a queue or kept the
     /// descriptors, is [adopted](Port::is_adopted): it goes on as it is.
@@ -31,15 +31,15 @@ impl Ports {
     ///
     /// What is wrong with an argument, a privilege that is missing, a device that is not there; see [`Error`].
     pub fn probe(eal: &Eal) -> Result<Self, Error> {
-        if eal.proc_type() == ProcType::Primary
-            && let Some(address) = eal.args().allow.first()
-        {
-            return Err(interfaces::refuse_pci(address));
-        }
+        let vdevs = match eal.proc_type() {
+            ProcType::Primary => interfaces::vdevs(eal.args())?,
+            // It joins what the primary has.
+            _ => Vec::new(),
+        };
         Self::open(
             eal.region(),
             eal.proc_type(),
-            &eal.args().vdevs,
+            &vdevs,
             Arc::new(eal.control()),
         )
     }

@@ -312,6 +312,23 @@ impl<'c> Burst<'c> {
         }
     }
 
+    /// Asks the processor to fetch the lines where the data of the mbufs from place `from` on starts, and what stands just before it.
+    pub fn prefetch_fronts(&self, from: usize) {
+        let mut finder = self.lcore.finder();
+        for bits in self.indices().iter().skip(from) {
+            let index = MbufIndex::from_bits(*bits);
+            let Some(record) = finder.find(index) else {
+                continue;
+            };
+            let start = usize::from(record.extent().offset);
+            if let Some((cache, _)) = self.lcore.find(index)
+                && let Some(before) = cache.pool().frame(index, start.saturating_sub(1), 0)
+            {
+                crate::pool::prefetch(before.as_ptr());
+            }
+        }
+    }
+
     /// Lets go of the first `n` mbufs, which somebody else has now.
     #[inline]
     pub(crate) fn forget_front(&mut self, n: usize) {

@@ -30,7 +30,7 @@ Memory
 
 Devices
       --vdev DEVICE        a port: net_af_packet0,iface=veth0 (repeatable)
-  -a, --allow DEVICE       a PCI device: names the interface behind it; no driver
+  -a, --allow DEVICE       a PCI device: the interface behind it, by net_af_xdp
                            for it yet
   -b, --block DEVICE       without effect: only what --vdev names is used
 

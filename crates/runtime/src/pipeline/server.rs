@@ -54,8 +54,8 @@ pub(super) fn serve(mut eal_args: EalArgs, args: &[String]) -> anyhow::Result<()
     eal_args.proc_type = ProcType::Primary;
     // What can be wrong with a port's arguments is told before anything is made.
     let mut proxied = 0;
-    for vdev in &eal_args.vdevs {
-        let vdev = DevArgs::parse(vdev)?;
+    for vdev in ethdev::vdevs(&eal_args)? {
+        let vdev = DevArgs::parse(&vdev)?;
         let driver = vdev.check(ethdev::DRIVERS)?;
         // What is not used of them is reserved as well. The server itself has no need of rings.
         let rx = args.queues == Queues::Each && Port::will_be_proxied(&vdev, driver, Direction::Rx);

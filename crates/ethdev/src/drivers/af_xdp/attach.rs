@@ -42,7 +42,8 @@ impl Port {
         };
         let mut last = io::Error::from(io::ErrorKind::Unsupported);
         for mode in modes {
-            let loaded = program::load(&filter, map, self.index(), *mode, false)
+            let asks = self.options.metadata;
+            let loaded = program::load(&filter, map, (self.index(), *mode), asks)
                 .map_err(|source| self.no_program(source))?;
             let attach = || bpf::attach(loaded.program.as_fd(), self.index(), *mode);
             let mut attached = attach();

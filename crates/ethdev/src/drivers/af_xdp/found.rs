@@ -12,7 +12,7 @@
 //! or not: to put back what is there already does no harm. The next primary that opens the port anew puts it back, or
 //! `forebay clean`. Program and sockets go by themselves with the last process that has them.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use eal::sync::{AtomicU32, Ordering};
 use eal::{Region, ZoneKind};
@@ -111,11 +111,17 @@ impl Found {
         fits
     }
 
-    /// Puts the interface back to how it was found. One that is gone, or another by now, is left alone. What was put back.
+    /// Puts the interface back to how it was found, and forgets it. What was put back.
     pub(super) fn restore(self, control: BorrowedFd<'_>) -> Vec<String> {
+        let done = self.put_back(control);
+        self.set(0, 0);
+        done
+    }
+
+    /// Puts the interface back. One that is gone, or another by now, is left alone.
+    fn put_back(self, control: BorrowedFd<'_>) -> Vec<String> {
         let (what, ifindex) = (self.0[0].load(Ordering::Acquire), self.word(1));
         let Ok(interface) = index_to_name(control, ifindex) else {
-            self.set(0, 0);
             return Vec::new();
         };
         let mut done = Vec::new();
@@ -138,12 +144,12 @@ impl Found {
             let put = netdev::set_indirection(control, &interface, &table);
             tell(put, format!("indirection table of {interface}"));
         }
-        self.set(0, 0);
         done
     }
 }
 
-/// Puts back what ports of a group whose processes are all gone changed of interfaces in this network namespace. What was put back.
+/// Puts back what ports of a group whose processes are all gone changed of interfaces in this network namespace. Only reads the region.
+/// What was put back.
 #[must_use]
 pub fn restore_interfaces(region: &'static Region) -> Vec<String> {
     let Ok(control) = netdev::socket() else {
@@ -153,7 +159,7 @@ pub fn restore_interfaces(region: &'static Region) -> Vec<String> {
     ports
         .filter_map(|port| Found::lookup(region, port).ok())
         .filter(|found| found.has(MTU | PROMISCUOUS | TABLE))
-        .flat_map(|found| found.restore(std::os::fd::AsFd::as_fd(&control)))
+        .flat_map(|found| found.put_back(control.as_fd()))
         .collect()
 }
 

@@ -6,10 +6,10 @@ use crate::driver::Driver;
 use crate::error::Error;
 
 /// What `--help` shows.
-pub(super) const USAGE: &str = "net_af_xdp0,iface=NAME[,start_queue=N][,queue_count=N][,match=all|PROTO:PORT,PORT;...][,addr=IP;IP...][,mode=auto|zerocopy|copy][,xdp=auto|native|generic][,force=0|1][,busy_budget=N]";
+pub(super) const USAGE: &str = "net_af_xdp0,iface=NAME[,start_queue=N][,queue_count=N][,match=all|PROTO:PORT,PORT;...][,addr=IP;IP...][,mode=auto|zerocopy|copy][,xdp=auto|native|generic][,force=0|1][,busy_budget=N][,metadata=0|1]";
 
 /// The keys above.
-pub(super) const KEYS: [Key; 9] = [
+pub(super) const KEYS: [Key; 10] = [
     Key::once("iface"),
     Key::once("start_queue"),
     Key::once("queue_count"),
@@ -19,6 +19,7 @@ pub(super) const KEYS: [Key; 9] = [
     Key::once("xdp"),
     Key::once("force"),
     Key::once("busy_budget"),
+    Key::once("metadata"),
 ];
 
 /// Who copies.
@@ -60,6 +61,8 @@ pub(super) struct Options {
     pub(super) force: bool,
     /// Packets a time that the kernel handles when it is asked; 0 for its own way.
     pub(super) busy_budget: u16,
+    /// Whether the device is asked for hash and tag of each frame.
+    pub(super) metadata: bool,
 }
 
 impl Options {
@@ -96,6 +99,7 @@ impl Options {
             attaching,
             force: args.flag("force")?,
             busy_budget: args.number("busy_budget", 0..=4096)?.unwrap_or(0),
+            metadata: args.get("metadata").is_none() || args.flag("metadata")?,
         })
     }
 }

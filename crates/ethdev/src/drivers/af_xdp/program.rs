@@ -114,7 +114,7 @@ pub(super) struct Loaded {
 }
 
 /// Loads the program of a filter for one interface of this thread's namespace: one that asks the device about frames where
-/// kernel, driver and mode allow it, else one that does without.
+/// that is wanted and kernel, driver and mode allow it, else one that does without.
 ///
 /// # Errors
 ///
@@ -122,18 +122,17 @@ pub(super) struct Loaded {
 pub(super) fn load(
     filter: &Filter,
     xsks: BorrowedFd<'_>,
-    ifindex: u32,
-    mode: Mode,
-    frags: bool,
+    (ifindex, mode): (u32, Mode),
+    asks: bool,
 ) -> io::Result<Loaded> {
     let questions = match mode {
-        Mode::Native => Questions::of_this_kernel().ok().flatten(),
-        Mode::Generic => None,
+        Mode::Native if asks => Questions::of_this_kernel().ok().flatten(),
+        Mode::Native | Mode::Generic => None,
     };
     if let Some(questions) = questions {
         let how = Load {
-            frags,
             device: Some(ifindex),
+            ..Load::default()
         };
         let program = assemble(filter, OnMatch::Describe(xsks, questions));
         // Refused by whichever of them does not know it: all that is lost are hints.
@@ -144,12 +143,8 @@ pub(super) fn load(
             });
         }
     }
-    let how = Load {
-        frags,
-        device: None,
-    };
     Ok(Loaded {
-        program: bpf::load(&assemble(filter, OnMatch::Redirect(xsks)), how)?,
+        program: bpf::load(&assemble(filter, OnMatch::Redirect(xsks)), Load::default())?,
         describes: false,
     })
 }

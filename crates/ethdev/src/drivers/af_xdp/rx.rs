@@ -177,6 +177,8 @@ impl RxQueue for XdpRx {
         let before = burst.len();
         let taken = self.half.receiving().take(lcore, burst);
         if self.describes {
+            // They come from the core that received: all at once, and not one after the other.
+            burst.prefetch_fronts(before);
             for mut mbuf in burst.iter_mut().skip(before) {
                 describe(&mut mbuf);
             }
