@@ -44,6 +44,17 @@ pub struct Extent {
     pub offset: u16,
     /// How many.
     pub len: u16,
+    /// Whether the packet goes on in the next descriptor.
+    pub more: bool,
+}
+
+/// What was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How many mbufs.
+    pub count: usize,
+    /// Which of them, by place from the first, go on in the next.
+    pub more: u64,
 }
 
 /// Where the descriptors of one ring of a device lie, and what they look like.
@@ -118,6 +129,17 @@ impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
     /// of another pool ends it, a chain, a clone or an mbuf with clones (references stay within their slot), and one of which
     /// something is still to be done on its way out: copy it first. For the queue's owner.
     pub fn give(&self, burst: &mut Burst<'_>) -> usize {
+        self.hand_over(burst, false)
+    }
+
+    /// Gives all mbufs of `burst`, which [`give`](Self::give) would take, as the parts of one packet; `false`, and nothing done, if
+    /// there is no room for them all.
+    pub fn give_parts(&self, burst: &mut Burst<'_>) -> bool {
+        let fits = burst.len() <= self.room() as usize;
+        fits && self.hand_over(burst, true) > 0
+    }
+
+    fn hand_over(&self, burst: &mut Burst<'_>, is_chain: bool) -> usize {
         let lcore = burst.lcore();
         // Relaxed: ours alone.
         let producer = self.given.producer.load(Ordering::Relaxed);
@@ -130,10 +152,16 @@ impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
             is_ready.then_some((index, record))
         });
         let ready = tags.take(free as usize);
+        let last = producer.wrapping_add(u32::try_from(burst.len()).unwrap_or(0));
         // 1. Descriptors behind the producer index: the device does not look there.
         let mut end = producer;
         for (index, record) in ready.clone() {
-            self.given.descriptors.put(end, index, record.extent());
+            let more = is_chain && end.wrapping_add(1) != last;
+            let bytes = Extent {
+                more,
+                ..record.extent()
+            };
+            self.given.descriptors.put(end, index, bytes);
             end = end.wrapping_add(1);
         }
         if end == producer {
@@ -152,27 +180,46 @@ impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
         count
     }
 
-    /// Takes what the device has handed back, as much as `burst` has room for, and returns how many. A descriptor that names
+    /// Takes what the device has handed back, whole packets, as much as `burst` has room for. A descriptor that names
     /// no frame of this queue is passed and counted. For the queue's owner.
-    pub fn take<'c>(&self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> usize {
+    pub fn take<'c>(&self, lcore: &'c Lcore, burst: &mut Burst<'c>) -> Taken {
         let (consumer, waiting) = self.taken.waiting();
-        let wanted = waiting.min(u32::try_from(burst.room()).unwrap_or(0));
-        if wanted == 0 {
-            return 0;
+        let mut wanted = waiting.min(u32::try_from(burst.room()).unwrap_or(0));
+        // What goes on beyond is left for the next burst.
+        while wanted > 0 && self.goes_on(consumer.wrapping_add(wanted - 1)) {
+            wanted -= 1;
         }
-        let room = wanted as usize;
-        burst.extend_with(lcore, room, |out| {
-            let taken = self.tag_taken(lcore, consumer, wanted, out);
+        if wanted == 0 {
+            return Taken::default();
+        }
+        let (room, mut more) = (wanted as usize, 0);
+        let count = burst.extend_with(lcore, room, |out| {
+            let taken = self.tag_taken(lcore, consumer, wanted, (out, &mut more));
             // 2. consumer + n. Release: we have read the descriptors, and tagged.
             self.taken
                 .consumer
                 .store(consumer.wrapping_add(wanted), release("device"));
             taken
-        })
+        });
+        Taken { count, more }
     }
 
-    /// Take, step 1: tags the frames of `count` descriptors; those that are the queue's are put into `out`.
-    fn tag_taken(&self, lcore: &Lcore, from: u32, count: u32, out: &mut [u32]) -> usize {
+    /// Whether the packet of a descriptor goes on in the next.
+    #[inline]
+    fn goes_on(&self, position: u32) -> bool {
+        let (_, bytes) = self.taken.descriptors.get(position);
+        bytes.is_some_and(|bytes| bytes.more)
+    }
+
+    /// Take, step 1: tags the frames of `count` descriptors; those that are the queue's are put into `out`, and into
+    /// `more` which of them go on.
+    fn tag_taken(
+        &self,
+        lcore: &Lcore,
+        from: u32,
+        count: u32,
+        (out, more): (&mut [u32], &mut u64),
+    ) -> usize {
         let mut taken = 0;
         for offset in 0..count {
             let (index, bytes) = self.taken.descriptors.get(from.wrapping_add(offset));
@@ -182,6 +229,7 @@ impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
                     record.tag.set(lcore.holder());
                     if let Some(bytes) = bytes {
                         record.landed(bytes, cache.pool().data_room());
+                        *more |= u64::from(bytes.more) << taken;
                     }
                     if let Some(place) = out.get_mut(taken) {
                         *place = index.bits();
@@ -205,7 +253,14 @@ impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
             holder != Some(self.holder)
         };
         let passed = (0..waiting).take_while(is_taken).count();
-        let passed = u32::try_from(passed).unwrap_or(0);
+        let mut passed = u32::try_from(passed).unwrap_or(0);
+        // The rest of a packet that was half taken is no packet.
+        let mut rest = Burst::new(lcore);
+        while passed > 0 && passed < waiting && self.goes_on(consumer.wrapping_add(passed - 1)) {
+            let at = consumer.wrapping_add(passed);
+            rest.extend_with(lcore, 1, |out| self.tag_taken(lcore, at, 1, (out, &mut 0)));
+            passed += 1;
+        }
         if passed > 0 && !mutated("a successor takes what was half taken") {
             // Release: as in `take`.
             self.taken
@@ -232,7 +287,7 @@ impl<G: Descriptors, T: Descriptors> FrameQueue<'_, G, T> {
         let (_, waiting) = self.taken.waiting();
         let mut burst = Burst::new(lcore);
         for _ in 0..waiting.div_ceil(u32::try_from(burst.room()).unwrap_or(1)) {
-            reaped += u32::try_from(self.take(lcore, &mut burst)).unwrap_or(0);
+            reaped += u32::try_from(self.take(lcore, &mut burst).count).unwrap_or(0);
             burst.clear();
         }
         // Last, so that what is cut short is repeated. Release: the queue is seen as we leave it.

@@ -108,10 +108,15 @@ impl<'m> Record<'m> {
             return Extent {
                 offset: HEADROOM,
                 len: brief.len(),
+                more: false,
             };
         }
         let Span { off, len, .. } = self.meta.span();
-        Extent { offset: off, len }
+        Extent {
+            offset: off,
+            len,
+            more: false,
+        }
     }
 
     /// Whether something is still to be done to the packet on its way out. For who holds the mbuf.

@@ -1,7 +1,7 @@
 //! What goes with a queue to who drives it, and comes back to the next primary.
 //!
 //! ```text
-//! words        | kind | rx | tx | fill | completion | pool | describes |     lengths of the four rings; whether metadata comes
+//! words        | kind | rx | tx | fill | completion | pool | flags |     lengths of the four rings; metadata comes, packets lie in several frames
 //! descriptors  | socket | map | link |
 //! ```
 //!
@@ -55,7 +55,7 @@ pub(super) fn hand_out(socket: &Socket, map: &OwnedFd, link: &OwnedFd) -> io::Re
         fill,
         completion,
         pool,
-        socket.describes.into(),
+        u32::from(socket.describes) | u32::from(socket.scatters) << 1,
     ];
     Ok(Handed {
         payload: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
@@ -67,7 +67,7 @@ pub(super) fn hand_out(socket: &Socket, map: &OwnedFd, link: &OwnedFd) -> io::Re
 pub(super) fn take_apart(handed: Handed, region: &'static Region) -> Result<Parts, String> {
     let (words, _) = handed.payload.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
-    let [KIND, rx, tx, fill, completion, pool, describes @ 0..=1] = words[..] else {
+    let [KIND, rx, tx, fill, completion, pool, flags @ 0..=3] = words[..] else {
         return Err("it is no AF_XDP queue".into());
     };
     let [socket, map, link] = <[OwnedFd; 3]>::try_from(handed.descriptors)
@@ -92,7 +92,8 @@ pub(super) fn take_apart(handed: Handed, region: &'static Region) -> Result<Part
                 completion,
             },
             pool: pool.ok_or("its pool is not there")?,
-            describes: describes == 1,
+            describes: flags & 1 != 0,
+            scatters: flags & 2 != 0,
         },
         map,
         link,

@@ -43,7 +43,8 @@ impl Port {
         let mut last = io::Error::from(io::ErrorKind::Unsupported);
         for mode in modes {
             let asks = self.options.metadata;
-            let loaded = program::load(&filter, map, (self.index(), *mode), asks)
+            let frags = self.sockets.iter().flatten().any(|socket| socket.scatters);
+            let loaded = program::load(&filter, map, (self.index(), *mode), (asks, frags))
                 .map_err(|source| self.no_program(source))?;
             let attach = || bpf::attach(loaded.program.as_fd(), self.index(), *mode);
             let mut attached = attach();

@@ -83,6 +83,8 @@ const OWN_MAX: Duration = Duration::from_millis(200);
 
 const CAPABILITIES: Capabilities = Capabilities::TX_CHECKSUM
     .union(Capabilities::TX_SCATTER)
+    .union(Capabilities::RX_SCATTER)
+    .union(Capabilities::RSS_HASH)
     .union(Capabilities::PROMISCUOUS)
     .union(Capabilities::SET_MTU)
     .union(Capabilities::SET_MAC);
@@ -344,8 +346,8 @@ impl Port {
             .min(queues_max())
     }
 
-    /// Whether frames of a pool can be a socket's memory, and take the packets of an MTU.
-    fn check_frames(&self, pool: Pool, mtu: u16) -> Result<(), Error> {
+    /// Whether frames of a pool can be a socket's memory.
+    fn check_frames(&self, pool: Pool) -> Result<(), Error> {
         let frame = pool.data_room();
         if ![2048, 4096].contains(&frame) {
             return Err(Error::Frames {
@@ -356,23 +358,29 @@ impl Port {
                 ),
             });
         }
-        let most = frame - XDP_HEADROOM - LINK_LEN;
-        if mtu <= most {
-            return Ok(());
-        }
-        let remedy = if frame == 2048 && mtu <= 4096 - XDP_HEADROOM - LINK_LEN {
+        Ok(())
+    }
+
+    /// Whether packets of the interface's MTU take several frames of a pool.
+    fn scatters(&self, pool: Pool) -> bool {
+        self.interface_mtu() > mtu_of(pool)
+    }
+
+    /// The refusal of an MTU whose packets take several frames, where the kernel cannot do that.
+    fn too_long(&self, pool: Pool, mtu: u16) -> Error {
+        let (most, interface) = (mtu_of(pool), &self.options.interface);
+        let remedy = if pool.data_room() == 2048 {
             "make the pool with a data room of 4096, or "
         } else {
             ""
         };
-        Err(Error::Frames {
+        Error::Frames {
             device: self.device.clone(),
             pool: pool.name().to_string(),
             reason: format!(
-                "take packets up to an MTU of {most}, and that of {} is {mtu}; {remedy}lower it: `ip link set {} mtu {most}`",
-                self.options.interface, self.options.interface
+                "take packets up to an MTU of {most}, that of {interface} is {mtu}, and its driver or this kernel (before 6.6) cannot put a packet into several; {remedy}lower it: `ip link set {interface} mtu {most}`"
             ),
-        })
+        }
     }
 
     fn record(&self, queue: QueueId, direction: Direction) -> Result<&'static QueueRecord, Error> {
@@ -485,6 +493,11 @@ impl Port {
     }
 }
 
+/// The largest MTU whose packets one frame of a pool takes.
+fn mtu_of(pool: Pool) -> u16 {
+    pool.data_room() - XDP_HEADROOM - LINK_LEN
+}
+
 /// The tag of what the kernel has of a queue.
 fn holder(port: PortId, queue: QueueId, direction: Direction) -> Holder {
     let byte = |number: u16| u8::try_from(number).unwrap_or(u8::MAX);
@@ -527,7 +540,7 @@ impl Device for Port {
         descriptors: u32,
         pool: Pool,
     ) -> Result<(), Error> {
-        self.check_frames(pool, self.interface_mtu())?;
+        self.check_frames(pool)?;
         if let Some(place) = self.rx.get_mut(usize::from(queue.0)) {
             *place = Some((pool, descriptors));
         }
@@ -587,8 +600,11 @@ impl Device for Port {
     }
 
     fn set_mtu(&mut self, mtu: u16) -> Result<(), Error> {
-        for (pool, _) in self.rx.iter().flatten() {
-            self.check_frames(*pool, mtu)?;
+        // Sockets that are bound for packets of one frame stay so.
+        for socket in self.sockets.iter().flatten() {
+            if !socket.scatters && mtu > mtu_of(socket.pool) {
+                return Err(self.too_long(socket.pool, mtu));
+            }
         }
         let (control, name) = (self.control.as_fd(), &self.options.interface);
         if let (Some(found), Ok(now)) = (self.found, netdev::mtu(control, name))
@@ -687,7 +703,7 @@ impl Device for Port {
         handed: Option<Handed>,
     ) -> Result<Box<dyn TxQueue>, Error> {
         let (half, socket) = self.half(&cx, handed)?;
-        Ok(Box::new(XdpTx::new(half, socket.fd, socket.pool, &cx)))
+        Ok(Box::new(XdpTx::new(half, socket, &cx)))
     }
 
     fn has_frames(&self) -> bool {

@@ -123,7 +123,7 @@ pub(super) fn load(
     filter: &Filter,
     xsks: BorrowedFd<'_>,
     (ifindex, mode): (u32, Mode),
-    asks: bool,
+    (asks, frags): (bool, bool),
 ) -> io::Result<Loaded> {
     let questions = match mode {
         Mode::Native if asks => Questions::of_this_kernel().ok().flatten(),
@@ -132,7 +132,7 @@ pub(super) fn load(
     if let Some(questions) = questions {
         let how = Load {
             device: Some(ifindex),
-            ..Load::default()
+            frags,
         };
         let program = assemble(filter, OnMatch::Describe(xsks, questions));
         // Refused by whichever of them does not know it: all that is lost are hints.
@@ -143,8 +143,12 @@ pub(super) fn load(
             });
         }
     }
+    let how = Load {
+        device: None,
+        frags,
+    };
     Ok(Loaded {
-        program: bpf::load(&assemble(filter, OnMatch::Redirect(xsks)), Load::default())?,
+        program: bpf::load(&assemble(filter, OnMatch::Redirect(xsks)), how)?,
         describes: false,
     })
 }

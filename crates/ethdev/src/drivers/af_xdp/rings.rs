@@ -30,6 +30,8 @@ use rustix::net::xdp::{
 use super::sys::Mapping;
 use crate::driver::Direction;
 
+/// `XDP_PKT_CONTD`
+const CONTINUED: u32 = 1;
 /// `XDP_RING_NEED_WAKEUP`
 const NEED_WAKEUP: u32 = 1;
 
@@ -57,7 +59,7 @@ pub(super) struct Addresses<'m> {
     frames: Frames,
 }
 
-/// Descriptors of sixteen: an address, a length, and options (none that we take).
+/// Descriptors of sixteen: an address, a length, and whether the packet goes on in the next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packets<'m> {
     words: &'m [AtomicU64],
@@ -170,8 +172,9 @@ impl Descriptors for Packets<'_> {
         if let Some([address, len]) = self.at(position) {
             let start = self.frames.address(index, bytes.offset);
             address.store(start, Ordering::Relaxed);
-            // The length is the first word of the two, in the order of this machine; the other, for options, is 0.
-            let words = [u32::from(bytes.len), 0];
+            // The length is the first word of the two, in the order of this machine; the other is for options.
+            let options = if bytes.more { CONTINUED } else { 0 };
+            let words = [u32::from(bytes.len), options];
             len.store(join(words), Ordering::Relaxed);
         }
     }
@@ -182,10 +185,11 @@ impl Descriptors for Packets<'_> {
             return (MbufIndex::NONE, None);
         };
         let address = address.load(Ordering::Relaxed);
-        let [len, _options] = split(len.load(Ordering::Relaxed));
+        let [len, options] = split(len.load(Ordering::Relaxed));
         let bytes = Extent {
             offset: self.frames.offset(address),
             len: u16::try_from(len).unwrap_or(u16::MAX),
+            more: options & CONTINUED != 0,
         };
         (self.frames.index(address), Some(bytes))
     }

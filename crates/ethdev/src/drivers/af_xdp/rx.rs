@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv, sockopt};
 use super::metadata::{LEN, Metadata};
 use super::rings::Half;
 use crate::driver::{QueueContext, RxQueue, Wakeup};
-use crate::stats::QueueCounters;
+use crate::stats::{DropReason, QueueCounters};
 
 /// Frames are given to the kernel by so many at least.
 const FILL_MIN: u32 = 32;
@@ -69,6 +69,32 @@ impl XdpRx {
         settle_renewed(lcore, self.pool, self.record, queue.holder);
         queue.adopt(lcore);
         self.is_adopted = true;
+    }
+
+    /// Makes chains of packets that lie in several frames: of those from place `before` on, by the bits of `more`. How many packets.
+    #[cold]
+    fn join<'c>(&self, burst: &mut Burst<'c>, before: usize, more: u64) -> usize {
+        let mut whole = burst.take_front(before);
+        let mut parts = burst.take_front(burst.len());
+        let (mut packet, mut goes_on) = (None::<Mbuf<'c>>, more);
+        for part in parts.drain() {
+            match &mut packet {
+                None => packet = Some(part),
+                Some(packet) => {
+                    if packet.append_segment(part).is_err() {
+                        self.counters.dropped(DropReason::TooLong, 1);
+                    }
+                }
+            }
+            if goes_on & 1 == 0
+                && let Some(packet) = packet.take()
+            {
+                drop(whole.push(packet));
+            }
+            goes_on >>= 1;
+        }
+        burst.append(&mut whole);
+        burst.len() - before
     }
 
     /// Gives the kernel frames in place of those that were taken.
@@ -183,6 +209,11 @@ impl RxQueue for XdpRx {
                 describe(&mut mbuf);
             }
         }
+        let taken = if taken.more == 0 {
+            taken.count
+        } else {
+            self.join(burst, before, taken.more)
+        };
         self.fill(lcore);
         self.looks += 1;
         if self.looks >= LOOKS {

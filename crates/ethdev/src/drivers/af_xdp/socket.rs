@@ -34,6 +34,8 @@ pub(super) struct Socket {
     pub(super) pool: Pool,
     /// Whether the program puts metadata before frames.
     pub(super) describes: bool,
+    /// Whether a packet may lie in several frames.
+    pub(super) scatters: bool,
 }
 
 impl Port {
@@ -80,23 +82,34 @@ impl Port {
             sys::prefer_busy_poll(fd.as_fd(), self.options.busy_budget)
                 .map_err(self.kernel("prefer busy polling on"))?;
         }
-        self.bind(fd.as_fd(), queue, busy_max)?;
+        self.bind(fd.as_fd(), (queue, pool), busy_max)?;
         Ok(Socket {
             fd: Arc::new(fd),
             sizes,
             pool,
             describes: false,
+            scatters: self.scatters(pool),
         })
     }
 
-    fn bind(&self, fd: BorrowedFd<'_>, queue: QueueId, busy_max: Duration) -> Result<(), Error> {
+    fn bind(
+        &self,
+        fd: BorrowedFd<'_>,
+        (queue, pool): (QueueId, Pool),
+        busy_max: Duration,
+    ) -> Result<(), Error> {
         let device_queue = u32::from(self.options.start_queue) + u32::from(queue.0);
         let copying = match self.options.copying {
             Copying::Auto => SocketAddrXdpFlags::empty(),
             Copying::Never => SocketAddrXdpFlags::XDP_ZEROCOPY,
             Copying::Always => SocketAddrXdpFlags::XDP_COPY,
         };
-        let flags = copying | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
+        let scattering = if self.scatters(pool) {
+            SocketAddrXdpFlags::XDP_USE_SG
+        } else {
+            SocketAddrXdpFlags::empty()
+        };
+        let flags = copying | scattering | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
         let address = SocketAddrXdp::new(flags, self.index(), device_queue);
         let started = Instant::now();
         loop {
@@ -118,6 +131,10 @@ impl Port {
                         "has another AF_XDP socket on queue {device_queue}, of another group or program; stop that one, or take other queues with start_queue="
                     ),
                 },
+                // Linux 6.6 has packets of several frames; a driver may not.
+                Errno::INVAL | Errno::OPNOTSUPP if self.scatters(pool) => {
+                    self.too_long(pool, self.interface_mtu())
+                }
                 Errno::INVAL => Error::InterfaceTaken {
                     device: self.device.clone(),
                     interface: interface.clone(),

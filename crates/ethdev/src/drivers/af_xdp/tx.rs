@@ -11,6 +11,7 @@ use rustix::net::{SendFlags, send};
 
 use super::rings::Half;
 use super::rx::settle_renewed;
+use super::socket::Socket;
 use crate::driver::{QueueContext, TxQueue};
 use crate::drivers::vnet::outgoing::complete_ip;
 use crate::stats::{DropReason, QueueCounters, QueueState};
@@ -21,6 +22,8 @@ const KICKS: usize = 64;
 const DONE_BURSTS: usize = 4;
 /// Where a VLAN tag goes.
 const TAG_AT: usize = 12;
+/// Octets of one.
+const TAG_LEN: usize = 4;
 
 /// The sending half of a queue.
 #[derive(Debug)]
@@ -30,17 +33,23 @@ pub(super) struct XdpTx {
     pool: Pool,
     record: &'static QueueRecord,
     counters: QueueCounters,
+    /// Whether a packet may lie in several frames.
+    scatters: bool,
     /// Whether what the last owner left was looked after.
     is_adopted: bool,
 }
 
 impl XdpTx {
     /// Goes on where the queue's last owner stopped.
-    pub(super) fn new(half: Half, fd: Arc<OwnedFd>, pool: Pool, cx: &QueueContext) -> Self {
+    pub(super) fn new(half: Half, socket: Socket, cx: &QueueContext) -> Self {
+        let Socket {
+            fd, pool, scatters, ..
+        } = socket;
         Self {
             half,
             fd,
             pool,
+            scatters,
             record: cx.record,
             counters: cx.counters,
             is_adopted: false,
@@ -88,49 +97,62 @@ impl XdpTx {
         }
     }
 
-    /// Makes a packet that cannot be given as it is one that can, in the pool's frames; or counts why that cannot be. `None` where
+    /// Makes a packet that cannot be given as it is one that can, in frames of the pool; or says why that cannot be. `None` where
     /// there is no buffer for it now.
     #[cold]
-    fn make_ready<'c>(&self, mbuf: &Mbuf<'c>) -> Option<Result<Mbuf<'c>, DropReason>> {
+    fn make_ready<'c>(&self, mbuf: &Mbuf<'c>) -> Option<Result<Burst<'c>, DropReason>> {
         let flags = mbuf.flags();
         if flags.intersects(OffloadFlags::GSO) {
             return Some(Err(DropReason::TooLong));
         }
-        let mut copy = mbuf.lcore().alloc(self.pool)?;
-        let tag = if flags.contains(OffloadFlags::TX_VLAN_INSERT) {
-            4
+        if !flags.intersects(OffloadFlags::TX_L4_CSUM | OffloadFlags::TX_IP_CSUM) {
+            return self.copy(mbuf);
+        }
+        // Others may show the same bytes.
+        let mut whole = mbuf.clone_deep(mbuf.pool())?;
+        let summed = complete(&mut whole).is_ok()
+            && (!flags.contains(OffloadFlags::TX_IP_CSUM) || complete_ip(&mut whole).is_ok());
+        if summed {
+            self.copy(&whole)
         } else {
-            0
-        };
+            Some(Err(DropReason::Checksum))
+        }
+    }
+
+    /// A packet in frames of the pool, its tag put in.
+    fn copy<'c>(&self, mbuf: &Mbuf<'c>) -> Option<Result<Burst<'c>, DropReason>> {
         let len = mbuf.packet_len();
         if len < TAG_AT {
             return Some(Err(DropReason::Malformed));
         }
-        let Some(bytes) = copy.append(len + tag) else {
-            return Some(Err(DropReason::TooLong));
-        };
-        let head = mbuf.copy_out(0, &mut bytes[..TAG_AT]);
-        if tag > 0 {
-            let [high, low] = mbuf.vlan_tci().to_be_bytes();
-            bytes[TAG_AT..TAG_AT + 4].copy_from_slice(&[0x81, 0, high, low]);
-        }
-        let rest = mbuf.copy_out(TAG_AT, &mut bytes[TAG_AT + tag..]);
-        if head + rest != len {
-            return Some(Err(DropReason::Malformed));
-        }
-        if flags.intersects(OffloadFlags::TX_L4_CSUM | OffloadFlags::TX_IP_CSUM) {
-            let mut offload = mbuf.offload();
-            let shift = u16::try_from(tag).unwrap_or(0);
-            offload.csum_start = offload.csum_start.saturating_add(shift);
-            copy.set_offload(offload);
-            copy.set_flags(flags.without(OffloadFlags::TX_VLAN_INSERT));
-            let summed = complete(&mut copy).is_ok()
-                && (!flags.contains(OffloadFlags::TX_IP_CSUM) || complete_ip(&mut copy).is_ok());
-            if !summed {
-                return Some(Err(DropReason::Checksum));
+        let mut parts = Burst::new(mbuf.lcore());
+        let mut from = 0;
+        while from < len {
+            if parts.room() == 0 || (from > 0 && !self.scatters) {
+                return Some(Err(DropReason::TooLong));
             }
+            let mut part = mbuf.lcore().alloc(self.pool)?;
+            // The tag goes between the addresses and the rest of the first part.
+            let is_tagged = from == 0 && mbuf.flags().contains(OffloadFlags::TX_VLAN_INSERT);
+            let tag = if is_tagged { TAG_LEN } else { 0 };
+            let now = part.tailroom().saturating_sub(tag).min(len - from);
+            let bytes = part.append(now + tag)?;
+            let copied = if is_tagged {
+                let [high, low] = mbuf.vlan_tci().to_be_bytes();
+                let (addresses, rest) = bytes.split_at_mut(TAG_AT);
+                rest[..TAG_LEN].copy_from_slice(&[0x81, 0, high, low]);
+                mbuf.copy_out(0, addresses) + mbuf.copy_out(TAG_AT, &mut rest[TAG_LEN..])
+            } else {
+                mbuf.copy_out(from, bytes)
+            };
+            // A pool that gives buffers without room would have us here for ever.
+            if copied != now || now == 0 {
+                return Some(Err(DropReason::Malformed));
+            }
+            from += now;
+            drop(parts.push(part));
         }
-        Some(Ok(copy))
+        Some(Ok(parts))
     }
 }
 
@@ -153,24 +175,29 @@ impl TxQueue for XdpTx {
             let Some(mbuf) = first.pop() else { break };
             match self.make_ready(&mbuf) {
                 None => {
-                    // Back to the front: there is no buffer now.
-                    let mut back = Burst::new(lcore);
-                    drop(back.push(mbuf));
-                    back.append(burst);
-                    burst.append(&mut back);
+                    put_back(burst, mbuf);
                     break;
                 }
                 Some(Err(reason)) => self.counters.dropped_taken(reason, &mbuf),
-                Some(Ok(copy)) => {
-                    let mut ready = Burst::new(lcore);
-                    drop(ready.push(copy));
-                    queue.give(&mut ready);
+                Some(Ok(mut parts)) => {
+                    if !queue.give_parts(&mut parts) {
+                        put_back(burst, mbuf);
+                        break;
+                    }
                 }
             }
         }
         self.kick();
         before - burst.len()
     }
+}
+
+/// Puts an mbuf that was taken from the front of a burst back there: there is no buffer for it now, or no room.
+fn put_back<'c>(burst: &mut Burst<'c>, mbuf: Mbuf<'c>) {
+    let mut all = Burst::new(burst.lcore());
+    drop(all.push(mbuf));
+    all.append(burst);
+    burst.append(&mut all);
 }
 
 impl Drop for XdpTx {

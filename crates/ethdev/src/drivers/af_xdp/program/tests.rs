@@ -761,7 +761,8 @@ fn program_that_asks_the_device_is_for_one_interface_and_its_driver() {
             }
             // What is loaded for an interface can be attached to it, whether it asks or not.
             for (mode, describes) in [(Mode::Native, true), (Mode::Generic, false)] {
-                let loaded = load(&Filter::ALL, xsks.as_fd(), (ifindex, mode), true).unwrap();
+                let loaded =
+                    load(&Filter::ALL, xsks.as_fd(), (ifindex, mode), (true, true)).unwrap();
                 assert_eq!(loaded.describes, describes);
                 drop(bpf::attach(loaded.program.as_fd(), ifindex, mode).unwrap());
             }
