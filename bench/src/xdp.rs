@@ -103,14 +103,14 @@ pub(crate) fn theirs(bench: &Bench<'_>, way: Way) -> Result<Round> {
 /// Packets, and seconds spent on them, in what `testpmd` says:
 /// `CPU cycles/packet=150.00 (total cycles=15000 / total RX packets=100) at 2000 MHz Clock`.
 fn cycles(line: &str) -> Option<(u64, f64)> {
-    let number = |before: &str| -> Option<f64> {
+    let number = |before: &str| -> Option<u64> {
         let rest = line.split_once(before)?.1.trim_start();
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()
     };
-    let packets = number("packets=")?;
-    let seconds = number("total cycles=")? / (number(" at ")? * 1e6);
-    Some((packets as u64, seconds))
+    let (cycles, megahertz) = (number("total cycles=")?, number(" at ")?);
+    let seconds = cycles as f64 / (megahertz as f64 * 1e6);
+    Some((number("packets=")?, seconds))
 }
 
 /// What the side that is there has to do.
