@@ -198,6 +198,7 @@ pub(crate) fn is_passing(word: u64) -> bool {
 }
 
 /// Whether the consumer's word says open.
+#[inline]
 pub(crate) fn is_open(word: u64) -> bool {
     word & OPEN != 0
 }

@@ -5,7 +5,7 @@ use crate::error::NoBulk;
 use crate::fanin;
 use crate::gauge::Gauge;
 use crate::mpmc;
-use crate::spsc::{self, saturated};
+use crate::spsc::{self, Shown, saturated};
 use crate::sync::{AtomicU64, Ordering};
 use eal::Owner;
 use eal::sleep::{Found, Source};
@@ -112,24 +112,36 @@ impl<'r> Consumer<'r> {
     /// Takes as many items as there are and `out` has room for.
     #[inline]
     pub fn dequeue_burst(&mut self, out: &mut [u32]) -> Dequeued {
+        let Lanes::One(lane) = &mut self.lanes else {
+            return self.dequeue_burst_of_many(out);
+        };
+        let Shown { count, waiting } = lane.dequeue_burst(out);
+        self.gauge.tell(waiting.into());
+        Dequeued {
+            count: count as usize,
+            left: waiting.wrapping_sub(count) as usize,
+        }
+    }
+
+    /// [`dequeue_burst`](Self::dequeue_burst) of any ring but one to one.
+    #[inline(never)]
+    fn dequeue_burst_of_many(&mut self, out: &mut [u32]) -> Dequeued {
         if let Lanes::Shared(array) = &mut self.lanes {
             let count = array.dequeue_burst(out) as usize;
             let left = array.known() as usize;
             self.gauge.tell((count + left) as u64);
             return Dequeued { count, left };
         }
-        let mut count = self.peek_burst(out);
-        self.release(count);
-        if let Lanes::Many(_) = self.lanes {
-            // A lane may have had less than another has. Each turn fills a slot of `out` or
-            // is the last.
-            while let Some(rest) = out.get_mut(count..).filter(|rest| !rest.is_empty()) {
-                let more = self.peek_burst(rest);
-                self.release(more);
-                count += more;
-                if more == 0 {
-                    break;
-                }
+        // A lane may have less than another has. Each turn fills a slot of `out` or is the last.
+        let mut count = 0;
+        while let Lanes::Many(lanes) = &mut self.lanes
+            && let Some(rest) = out.get_mut(count..)
+        {
+            let taken = lanes.dequeue_burst(rest);
+            self.gauge.tell(taken.waiting);
+            count += taken.count as usize;
+            if taken.count == 0 || count == out.len() {
+                break;
             }
         }
         Dequeued {
@@ -160,23 +172,25 @@ impl<'r> Consumer<'r> {
     /// Takes one item. Slow: take [`dequeue_burst`](Self::dequeue_burst) where there may be more.
     #[inline]
     pub fn dequeue(&mut self) -> Option<u32> {
-        match &mut self.lanes {
-            Lanes::One(lane) => {
-                let item = lane.dequeue()?;
-                self.gauge.tell(u64::from(lane.known()) + 1);
-                return Some(item);
-            }
-            Lanes::Shared(array) => {
-                let item = array.dequeue()?;
-                self.gauge.tell(u64::from(array.known()) + 1);
-                return Some(item);
-            }
-            Lanes::Many(_) => {}
+        let Lanes::One(lane) = &mut self.lanes else {
+            return self.dequeue_of_many();
+        };
+        let (item, waiting) = lane.dequeue()?;
+        self.gauge.tell(waiting.into());
+        Some(item)
+    }
+
+    /// [`dequeue`](Self::dequeue) of any ring but one to one.
+    #[inline(never)]
+    fn dequeue_of_many(&mut self) -> Option<u32> {
+        if let Lanes::Shared(array) = &mut self.lanes {
+            let item = array.dequeue()?;
+            self.gauge.tell(u64::from(array.known()) + 1);
+            return Some(item);
         }
         let mut item = [0];
-        let count = self.peek_burst(&mut item);
-        self.release(count);
-        (count == 1).then_some(item[0])
+        let taken = self.dequeue_burst_of_many(&mut item);
+        (taken.count == 1).then_some(item[0])
     }
 
     /// How many items wait, after a look at all lanes.
@@ -186,7 +200,7 @@ impl<'r> Consumer<'r> {
     )]
     pub fn len(&mut self) -> usize {
         match &mut self.lanes {
-            Lanes::One(lane) => lane.look(),
+            Lanes::One(lane) => return lane.look() as usize,
             Lanes::Many(lanes) => lanes.look(),
             // Hints may lag, so the slots are counted.
             Lanes::Shared(array) => return array.len(),

@@ -126,45 +126,63 @@ impl<'r> Limit<'r> {
 #[derive(Debug)]
 pub(crate) struct Producer<'r> {
     lane: spsc::Producer<'r>,
+    /// How far may be filled without a look: as far as the lane is known to be free, and the credit reaches.
+    until: u32,
+    /// How far the credit reaches: how many items may be added before the limit is looked at.
+    credit_until: u32,
     /// The total to keep to; `None` for a ring of one lane.
     limit: Option<Limit<'r>>,
-    /// How many items may be added before the limit is looked at.
-    credit: u32,
 }
 
 impl<'r> Producer<'r> {
     /// Goes on where the lane's last producer stopped. The caller has claimed the lane.
     pub(crate) fn attach(lane: Lane<'r>, limit: Option<Limit<'r>>, faults: &'r Counter) -> Self {
+        let lane = spsc::Producer::attach(lane, faults);
         Self {
-            lane: spsc::Producer::attach(lane, faults),
+            until: lane.position(),
+            credit_until: lane.position(),
+            lane,
             limit,
-            credit: 0,
         }
     }
 
     /// Adds one item; `false` if there is no room.
     #[inline]
     pub(crate) fn enqueue(&mut self, item: u32) -> bool {
-        let added = self.credit_for(1) > 0 && self.lane.enqueue(item);
-        self.credit -= u32::from(added);
-        added
+        if self.known_free() == 0 && self.free_for(1) == 0 {
+            return false;
+        }
+        self.lane.fill_one(item);
+        true
     }
 
     /// Adds what fits of `items` and returns how many that was.
     #[inline]
     pub(crate) fn enqueue_burst(&mut self, items: &[u32]) -> u32 {
-        let allowed = self.credit_for(saturated(items.len())) as usize;
+        // Where they fit without a look, and are not none.
+        if items.len().wrapping_sub(1) < self.known_free() as usize {
+            self.lane.fill(items);
+            return saturated(items.len());
+        }
+        self.enqueue_scarce(items)
+    }
+
+    /// The same after a look.
+    #[inline(never)]
+    fn enqueue_scarce(&mut self, items: &[u32]) -> u32 {
+        let allowed = self.free_for(saturated(items.len())) as usize;
         let (allowed, _) = items.split_at(items.len().min(allowed));
-        let count = self.lane.enqueue_burst(allowed);
-        self.credit = self.credit.saturating_sub(count);
-        count
+        if !allowed.is_empty() {
+            self.lane.fill(allowed);
+        }
+        saturated(allowed.len())
     }
 
     /// Adds all of `items`, or none.
     #[inline]
     pub(crate) fn enqueue_bulk(&mut self, items: &[u32]) -> u32 {
         let wanted = saturated(items.len());
-        if self.credit_for(wanted) < wanted || self.lane.free_for(wanted) < wanted {
+        if self.known_free() < wanted && self.free_for(wanted) < wanted {
             return 0;
         }
         self.enqueue_burst(items)
@@ -173,26 +191,37 @@ impl<'r> Producer<'r> {
     /// Room as far as known: never more than there is.
     #[inline]
     pub(crate) fn known_free(&self) -> u32 {
-        self.lane.known_free().min(self.credit)
+        distance(self.lane.position(), self.until)
     }
 
     /// Room after a fresh look.
     pub(crate) fn look(&mut self) -> u32 {
         self.lane.look();
-        self.credit = self.renewed(self.lane.known_free());
-        self.known_free()
+        let free = self.lane.known_free();
+        let credit = self.renewed(free);
+        self.keep_to(credit, free)
     }
 
-    /// Credit; looks at the other lanes only if what is left does not cover `wanted`.
-    #[inline]
-    fn credit_for(&mut self, wanted: u32) -> u32 {
-        if self.credit < wanted {
-            self.credit = self.renewed(wanted);
-        }
-        self.credit
-    }
-
+    /// Room; looks at the shared head, and at the other lanes, only if what is known of it, or of the credit, does not cover
+    /// `wanted`.
     #[inline(never)]
+    fn free_for(&mut self, wanted: u32) -> u32 {
+        let mut credit = distance(self.lane.position(), self.credit_until);
+        if credit < wanted {
+            credit = self.renewed(wanted);
+        }
+        let free = self.lane.free_for(wanted.min(credit));
+        self.keep_to(credit, free)
+    }
+
+    /// Takes note of a credit, and of the room in the lane.
+    fn keep_to(&mut self, credit: u32, free: u32) -> u32 {
+        let position = self.lane.position();
+        self.credit_until = position.wrapping_add(credit);
+        self.until = position.wrapping_add(credit.min(free));
+        credit.min(free)
+    }
+
     fn renewed(&mut self, wanted: u32) -> u32 {
         self.limit
             .as_mut()
@@ -247,6 +276,34 @@ impl<'r> Consumer<'r> {
         count
     }
 
+    /// Takes the next items of one lane, as many as there are and `out` has room for. Then it is the next lane's turn.
+    #[inline]
+    pub(crate) fn dequeue_burst(&mut self, out: &mut [u32]) -> Taken {
+        let none = Taken {
+            count: 0,
+            waiting: self.known,
+        };
+        if !self.is_peeking() && !self.choose() {
+            return none;
+        }
+        let number = self.lane;
+        let Some(lane) = self.lanes.get_mut(number) else {
+            return none;
+        };
+        let before = lane.known();
+        let shown = lane.dequeue_burst(out);
+        let waiting = self.known + u64::from(shown.waiting - before);
+        self.known = waiting.saturating_sub(shown.count.into());
+        if shown.waiting == shown.count {
+            self.stocked &= !(1 << number);
+        }
+        self.round &= !(1 << number);
+        Taken {
+            count: shown.count,
+            waiting,
+        }
+    }
+
     /// Gives the first `count` slots of the last peek back, no more than it showed.
     /// Once all are back, or some and no more are wanted, it is the next lane's turn.
     #[inline]
@@ -278,11 +335,11 @@ impl<'r> Consumer<'r> {
     /// Looks at all tails.
     pub(crate) fn look(&mut self) {
         self.rounds = 0;
-        self.known = 0;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
-            lane.look();
-            self.known += u64::from(lane.known());
-            if lane.known() > 0 {
+            let before = lane.known();
+            let waiting = lane.look();
+            if waiting > before {
+                self.known += u64::from(waiting - before);
                 self.stocked |= 1 << number;
             }
         }
@@ -307,4 +364,13 @@ impl<'r> Consumer<'r> {
         self.lane = self.round.trailing_zeros() as usize;
         self.round != 0
     }
+}
+
+/// What a consumer took out of one lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    /// How many items.
+    pub(crate) count: u32,
+    /// How many waited in all lanes as far as known, these among them.
+    pub(crate) waiting: u64,
 }

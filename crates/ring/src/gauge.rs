@@ -30,6 +30,10 @@ pub(crate) struct Gauge<'r> {
     watermark: u64,
     /// Whether the fill was at the watermark when last told.
     above: bool,
+    /// The least fill that says nothing new.
+    quiet_from: u64,
+    /// How many such fills there are, from that one on.
+    quiet: u64,
 }
 
 impl<'r> Gauge<'r> {
@@ -37,23 +41,39 @@ impl<'r> Gauge<'r> {
     pub(crate) fn new(marks: Marks<'r>) -> Self {
         let watermark = marks.watermark.load(Ordering::Relaxed);
         let watermark = if watermark == 0 { u64::MAX } else { watermark };
-        Self {
+        let mut gauge = Self {
             marks,
             high: marks.high.get(),
             watermark,
             above: false,
-        }
+            quiet_from: 0,
+            quiet: 0,
+        };
+        gauge.settle();
+        gauge
     }
 
     /// Takes note that `fill` items wait.
     #[inline]
     pub(crate) fn tell(&mut self, fill: u64) {
-        if fill > self.high || (fill >= self.watermark) != self.above {
+        if fill.wrapping_sub(self.quiet_from) >= self.quiet {
             self.mark(fill);
         }
     }
 
+    /// What says nothing new: no more than the mark, and on the same side of the watermark.
+    fn settle(&mut self) {
+        let (from, new) = if self.above {
+            (self.watermark, self.high.saturating_add(1))
+        } else {
+            (0, self.high.saturating_add(1).min(self.watermark))
+        };
+        self.quiet_from = from;
+        self.quiet = new.saturating_sub(from);
+    }
+
     #[cold]
+    #[inline(never)]
     fn mark(&mut self, fill: u64) {
         if fill > self.high {
             self.high = fill;
@@ -64,12 +84,14 @@ impl<'r> Gauge<'r> {
             self.marks.rises.add(1);
         }
         self.above = above;
+        self.settle();
     }
 
     /// Counts from now on how often the fill rises to `watermark`; `None` stops counting.
     pub(crate) fn set_watermark(&mut self, watermark: Option<u64>) {
         self.watermark = watermark.filter(|fill| *fill > 0).unwrap_or(u64::MAX);
         self.above = false;
+        self.settle();
         let shared = if self.watermark == u64::MAX {
             0
         } else {

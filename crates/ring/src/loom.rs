@@ -17,7 +17,7 @@ use crate::flags::Flags;
 use crate::layout::{HEADER_WORDS, Header, Shape, Unreadable};
 use crate::mpmc::{self, Array};
 use crate::slots::Slots;
-use crate::spsc::{Consumer, Lane, Producer};
+use crate::spsc::{Consumer, Lane};
 use crate::sync::mutant::{Site, is_weakened, weaken};
 use crate::sync::{AtomicU32, AtomicU64, CacheLine};
 use eal::sync::mutated;
@@ -114,11 +114,12 @@ fn counter() -> &'static Counter {
     leak(Counter::default())
 }
 
-fn ends(lane: Lane<'static>) -> (Producer<'static>, Consumer<'static>) {
-    (
-        Producer::attach(lane, counter()),
-        Consumer::attach(lane, counter()),
-    )
+fn producer(lane: Lane<'static>) -> fanin::Producer<'static> {
+    fanin::Producer::attach(lane, None, counter())
+}
+
+fn ends(lane: Lane<'static>) -> (fanin::Producer<'static>, Consumer<'static>) {
+    (producer(lane), Consumer::attach(lane, counter()))
 }
 
 fn take(consumer: &mut Consumer<'_>, room: usize, seen: &mut Vec<u32>) {
@@ -170,7 +171,7 @@ fn parts_of_a_peek_come_again() {
         consumer.release(1);
         seen.push(out[0]);
     }
-    seen.extend(consumer.dequeue());
+    seen.extend(consumer.dequeue().map(|(item, _)| item));
     let sent = pusher.join().unwrap();
     take(&mut consumer, 2, &mut seen);
     take(&mut consumer, 2, &mut seen);
@@ -276,7 +277,7 @@ fn next_producer_goes_on_where_the_last_stopped() {
     let (lane, word) = (lane(4, 0), leak(AtomicU64::new(0)));
     let fill = move |number| {
         let claim = Claim::take(word, owner(number), Purpose::Produce, |_| true).ok()?;
-        let count = Producer::attach(lane, counter()).enqueue_burst(&[number, number]);
+        let count = producer(lane).enqueue_burst(&[number, number]);
         drop(claim);
         Some(count)
     };
@@ -294,10 +295,7 @@ fn next_producer_goes_on_where_the_last_stopped() {
 /// Two threads empty one lane, one after the other, as the word of its end lets them.
 fn next_consumer_goes_on_where_the_last_stopped() {
     let (lane, word) = (lane(4, 0), leak(AtomicU64::new(0)));
-    assert_eq!(
-        Producer::attach(lane, counter()).enqueue_burst(&[1, 2, 3, 4]),
-        4
-    );
+    assert_eq!(producer(lane).enqueue_burst(&[1, 2, 3, 4]), 4);
     let empty = move |number| {
         let mut seen = Vec::new();
         if let Ok(claim) = Claim::take(word, owner(number), Purpose::Consume, |_| true) {

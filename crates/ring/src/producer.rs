@@ -37,8 +37,8 @@ pub struct Producer<'r> {
     lane: Lane<'r>,
     /// The consumers' words, which say whether the ring is open.
     consumers: &'r [AtomicU64],
-    /// The one of them that was found open last.
-    open: usize,
+    /// The one of them that was found open last: of a lane of its own, the only one.
+    open: &'r AtomicU64,
     drops: &'r Counter,
     /// Has the doorbells.
     region: &'r Region,
@@ -53,6 +53,7 @@ pub struct Producer<'r> {
 }
 
 impl<'r> Producer<'r> {
+    /// `None` where there is no end to consume.
     pub(crate) fn new(
         lane: Lane<'r>,
         consumers: &'r [AtomicU64],
@@ -61,18 +62,18 @@ impl<'r> Producer<'r> {
         sleepers: Sleepers<'r>,
         mbufs: &'r AtomicU64,
         claim: Claim<'r>,
-    ) -> Self {
-        Self {
+    ) -> Option<Self> {
+        Some(Self {
             lane,
             consumers,
-            open: 0,
+            open: consumers.first()?,
             drops,
             region,
             sleepers,
             barrier: Light::of_process(),
             mbufs,
             claim,
-        }
+        })
     }
 
     /// Says that the items of this ring are mbufs, which belong to somebody: what a dead consumer left is then given back
@@ -95,31 +96,58 @@ impl<'r> Producer<'r> {
     /// [`Full`] when there is no room or the ring is closed.
     #[inline]
     pub fn enqueue(&mut self, item: u32) -> Result<(), Full> {
-        if !self.finds_open() {
-            return Err(Full);
-        }
-        let added = match &mut self.lane {
-            Lane::Own(lane) => lane.enqueue(item),
-            Lane::Shared(array) => array.enqueue(item),
+        let Lane::Own(lane) = &mut self.lane else {
+            return self.enqueue_shared(item);
         };
-        if !added {
+        if !says_open(self.open) || !lane.enqueue(item) {
             return Err(Full);
         }
         self.wake();
         Ok(())
     }
 
+    /// [`enqueue`](Self::enqueue) to many consumers.
+    #[inline(never)]
+    fn enqueue_shared(&mut self, item: u32) -> Result<(), Full> {
+        let (true, Lane::Shared(array)) = (self.finds_open(), &mut self.lane) else {
+            return Err(Full);
+        };
+        if !array.enqueue(item) {
+            return Err(Full);
+        }
+        self.wake_many();
+        Ok(())
+    }
+
     /// Adds as many of `items` as fit, from the front.
     #[inline]
     pub fn enqueue_burst(&mut self, items: &[u32]) -> Enqueued {
-        if !self.finds_open() {
+        let Lane::Own(lane) = &mut self.lane else {
+            return self.enqueue_burst_shared(items);
+        };
+        if !says_open(self.open) {
             return Enqueued::default();
         }
-        let count = match &mut self.lane {
-            Lane::Own(lane) => lane.enqueue_burst(items),
-            Lane::Shared(array) => array.enqueue_burst(items),
+        let count = lane.enqueue_burst(items);
+        let free = lane.known_free();
+        self.enqueued(count, free)
+    }
+
+    /// [`enqueue_burst`](Self::enqueue_burst) to many consumers.
+    #[inline(never)]
+    fn enqueue_burst_shared(&mut self, items: &[u32]) -> Enqueued {
+        let (true, Lane::Shared(array)) = (self.finds_open(), &mut self.lane) else {
+            return Enqueued::default();
         };
-        self.enqueued(count)
+        let count = array.enqueue_burst(items);
+        let free = array.known_free();
+        if count > 0 {
+            self.wake_many();
+        }
+        Enqueued {
+            count: count as usize,
+            free: free as usize,
+        }
     }
 
     /// Adds all of `items`, or none of them.
@@ -129,15 +157,15 @@ impl<'r> Producer<'r> {
     /// [`NoBulk`] in a ring with many consumers.
     #[inline]
     pub fn enqueue_bulk(&mut self, items: &[u32]) -> Result<Enqueued, NoBulk> {
-        let is_open = self.finds_open();
         let Lane::Own(lane) = &mut self.lane else {
             return Err(NoBulk);
         };
-        if !is_open {
+        if !says_open(self.open) {
             return Ok(Enqueued::default());
         }
         let count = lane.enqueue_bulk(items);
-        Ok(self.enqueued(count))
+        let free = lane.known_free();
+        Ok(self.enqueued(count, free))
     }
 
     /// Whether [`enqueue_bulk`](Self::enqueue_bulk) is not refused by name: unless there are many consumers.
@@ -147,35 +175,28 @@ impl<'r> Producer<'r> {
     }
 
     #[inline]
-    fn enqueued(&mut self, count: u32) -> Enqueued {
+    fn enqueued(&self, count: u32, free: u32) -> Enqueued {
         if count > 0 {
             self.wake();
         }
-        let free = match &mut self.lane {
-            Lane::Own(lane) => lane.known_free(),
-            Lane::Shared(array) => array.known_free(),
-        };
         Enqueued {
             count: count as usize,
             free: free as usize,
         }
     }
 
-    /// After publishing: rings if the consumer sleeps. Who dies before it leaves that to the sweep.
+    /// After publishing in a lane of its own: rings if the consumer sleeps. Who dies before it leaves that to the sweep.
     #[inline]
     fn wake(&self) {
-        match (&self.lane, self.consumers) {
-            (Lane::Own(_), [consumer, ..]) => {
-                if let Some(slot) = sleeper(consumer, self.barrier) {
-                    self.region.ring_doorbell(slot);
-                }
-            }
-            (Lane::Own(_), []) => {}
-            (Lane::Shared(_), _) => {
-                for slot in self.sleepers.after(self.barrier, self.consumers) {
-                    self.region.ring_doorbell(slot);
-                }
-            }
+        if let Some(slot) = sleeper(self.open, self.barrier) {
+            self.region.ring_doorbell(slot);
+        }
+    }
+
+    /// The same for many consumers.
+    fn wake_many(&self) {
+        for slot in self.sleepers.after(self.barrier, self.consumers) {
+            self.region.ring_doorbell(slot);
         }
     }
 
@@ -193,24 +214,18 @@ impl<'r> Producer<'r> {
     /// Whether nobody consumes: what is enqueued now is refused.
     #[inline]
     pub fn is_closed(&self) -> bool {
-        // Relaxed: it guards no data. Who sees it late enqueues into a ring that waits for
-        // its next consumer, which positions allow.
-        let is_open = |word: &AtomicU64| is_open(word.load(Ordering::Relaxed));
-        !(self.consumers.get(self.open).is_some_and(is_open) || self.consumers.iter().any(is_open))
+        !(says_open(self.open) || self.consumers.iter().any(says_open))
     }
 
     /// Whether somebody consumes: by one look, as long as the same one does.
     #[inline]
     fn finds_open(&mut self) -> bool {
-        // Relaxed: as in `is_closed`.
-        let word = self.consumers.get(self.open);
-        word.is_some_and(|word| is_open(word.load(Ordering::Relaxed))) || self.seeks_open()
+        says_open(self.open) || self.seeks_open()
     }
 
     #[cold]
     fn seeks_open(&mut self) -> bool {
-        let mut words = self.consumers.iter();
-        let found = words.position(|word| is_open(word.load(Ordering::Relaxed)));
+        let found = self.consumers.iter().find(|word| says_open(word));
         self.open = found.unwrap_or(self.open);
         found.is_some()
     }
@@ -219,4 +234,12 @@ impl<'r> Producer<'r> {
     pub fn count_drops(&mut self, items: usize) {
         self.drops.add(items as u64);
     }
+}
+
+/// Whether the consumer of this word is there.
+#[inline]
+fn says_open(word: &AtomicU64) -> bool {
+    // Relaxed: it guards no data. Who sees it late enqueues into a ring that waits for
+    // its next consumer, which positions allow.
+    is_open(word.load(Ordering::Relaxed))
 }

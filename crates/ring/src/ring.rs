@@ -245,7 +245,7 @@ impl<'r> Ring<'r> {
             let limit = limit.filter(|_| self.shape.kind() == Kind::FanIn);
             producer::Lane::Own(fanin::Producer::attach(lane, limit, faults))
         };
-        Ok(Producer::new(
+        let producer = Producer::new(
             end,
             self.parts.consumers,
             drops,
@@ -253,7 +253,8 @@ impl<'r> Ring<'r> {
             self.parts.sleepers,
             self.parts.mbufs,
             claim,
-        ))
+        );
+        producer.ok_or_else(|| self.damaged("it has no end to consume".to_owned()))
     }
 
     /// Claims the consuming end, or where there are many that of the owner's slot, and opens the ring.

@@ -23,7 +23,7 @@
 //! items, so they are still in the lane for its successor. Either end goes on from the
 //! shared words.
 
-use crate::slots::Slots;
+use crate::slots::{Slots, ahead};
 use crate::sync::{AtomicU32, Ordering, acquire, release};
 use eal::counters::Counter;
 
@@ -58,7 +58,7 @@ impl Lane<'_> {
     #[inline]
     fn head(self) -> u32 {
         // Acquire: the consumer has done with what it took: has read the slots, which may be filled again. Pairs with the
-        // Release in `Consumer::release`.
+        // Release in `Consumer::pass_to`.
         self.head.load(acquire("head"))
     }
 
@@ -104,8 +104,8 @@ pub(crate) struct Producer<'r> {
     lane: Lane<'r>,
     /// What `tail` holds. Ours is the only hand on it.
     position: u32,
-    /// What `head` held when we last looked. It may only have grown since.
-    head_seen: u32,
+    /// How far may be filled: what `head` held when we last looked, and the capacity. It may only have grown since.
+    until: u32,
     /// Looks that found an impossible head.
     faults: &'r Counter,
 }
@@ -116,45 +116,40 @@ impl<'r> Producer<'r> {
         // Relaxed: what the last owner of the end stored came with the claim.
         let position = lane.tail.load(Ordering::Relaxed);
         // As if full: the first enqueue looks.
-        let head_seen = position.wrapping_sub(lane.slots.capacity());
         Self {
             lane,
             position,
-            head_seen,
+            until: position,
             faults,
         }
     }
 
-    /// Adds one item; `false` if there is no room.
+    /// Adds one item. The caller knows that there is room.
     #[inline]
-    pub(crate) fn enqueue(&mut self, item: u32) -> bool {
-        if self.free_for(1) == 0 {
-            return false;
-        }
-        self.lane.slots.put(self.position, item);
-        self.publish(1);
-        true
+    pub(crate) fn fill_one(&mut self, item: u32) {
+        let position = self.position;
+        self.lane.slots.put(position, item);
+        self.publish(position.wrapping_add(1));
     }
 
-    /// Adds what fits of `items` and returns how many that was.
+    /// Adds all of `items`. The caller knows that there is room.
     #[inline]
-    pub(crate) fn enqueue_burst(&mut self, items: &[u32]) -> u32 {
-        let count = self
-            .free_for(saturated(items.len()))
-            .min(saturated(items.len()));
-        let (fitting, _) = items.split_at(items.len().min(count as usize));
-        self.lane.slots.write(self.position, fitting);
-        self.publish(count);
-        count
+    pub(crate) fn fill(&mut self, items: &[u32]) {
+        let position = self.position;
+        self.lane.slots.write(position, items);
+        self.publish(ahead(position, items.len()));
+    }
+
+    /// The next position to fill.
+    #[inline]
+    pub(crate) fn position(&self) -> u32 {
+        self.position
     }
 
     /// Free slots as far as known: never more than there are.
     #[inline]
     pub(crate) fn known_free(&self) -> u32 {
-        self.lane
-            .slots
-            .capacity()
-            .wrapping_sub(distance(self.head_seen, self.position))
+        distance(self.position, self.until)
     }
 
     /// Free slots; looks at the shared head only if the last look does not cover `wanted`.
@@ -169,23 +164,23 @@ impl<'r> Producer<'r> {
     /// Looks how far the consumer is. Keeps the older look if it cannot be there.
     #[inline]
     pub(crate) fn look(&mut self) {
-        let head = self.lane.head();
-        if distance(head, self.position) <= distance(self.head_seen, self.position) {
-            self.head_seen = head;
+        let (known, capacity) = (self.known_free(), self.lane.slots.capacity());
+        let until = self.lane.head().wrapping_add(capacity);
+        let free = distance(self.position, until);
+        if free >= known && free <= capacity {
+            self.until = until;
         } else {
             self.faults.add(1);
         }
     }
 
-    /// Hands over the next `count` slots, which are filled.
+    /// Hands over the slots before `position`, which are filled.
     #[inline]
-    fn publish(&mut self, count: u32) {
-        if count > 0 {
-            self.position = self.position.wrapping_add(count);
-            // Release: a consumer that sees this tail sees the slots before it. Pairs with
-            // the Acquire in `Lane::tail`.
-            self.lane.tail.store(self.position, release("tail"));
-        }
+    fn publish(&mut self, position: u32) {
+        self.position = position;
+        // Release: a consumer that sees this tail sees the slots before it. Pairs with
+        // the Acquire in `Lane::tail`.
+        self.lane.tail.store(position, release("tail"));
     }
 }
 
@@ -221,29 +216,34 @@ impl<'r> Consumer<'r> {
     /// Copies the next items into `out`, as many as there are, and leaves them in the lane.
     #[inline]
     pub(crate) fn peek(&mut self, out: &mut [u32]) -> u32 {
-        let wanted = saturated(out.len());
-        if self.known() < wanted {
-            self.look();
-        }
-        let count = self.known().min(wanted);
-        let (shown, _) = out.split_at_mut(out.len().min(count as usize));
-        self.lane.slots.read(self.position, shown);
+        let count = self.show(out).count;
         self.peeked = count;
         count
     }
 
-    /// Takes one item.
+    /// Takes the next items, as many as there are and `out` has room for.
     #[inline]
-    pub(crate) fn dequeue(&mut self) -> Option<u32> {
-        if self.known() == 0 {
-            self.look();
+    pub(crate) fn dequeue_burst(&mut self, out: &mut [u32]) -> Shown {
+        let shown = self.show(out);
+        self.peeked = 0;
+        if shown.count > 0 {
+            self.pass(shown.count);
         }
-        (self.known() > 0).then(|| {
-            let item = self.lane.slots.at(self.position);
-            self.peeked = 1;
-            self.release(1);
-            item
-        })
+        shown
+    }
+
+    /// Takes one item, and says how many waited as far as known, this one among them.
+    #[inline]
+    pub(crate) fn dequeue(&mut self) -> Option<(u32, u32)> {
+        let position = self.position;
+        let waiting = self.waiting_for(1);
+        if waiting == 0 {
+            return None;
+        }
+        let item = self.lane.slots.at(position);
+        self.peeked = 0;
+        self.pass_to(position.wrapping_add(1));
+        Some((item, waiting))
     }
 
     /// Gives the first `count` slots of the last peek back, no more than it showed.
@@ -252,10 +252,7 @@ impl<'r> Consumer<'r> {
         let count = count.min(self.peeked);
         if count > 0 {
             self.peeked -= count;
-            self.position = self.position.wrapping_add(count);
-            // Release: we have read the slots that we give back. Pairs with the Acquire in
-            // `Lane::head`.
-            self.lane.head.store(self.position, release("head"));
+            self.pass(count);
         }
         count
     }
@@ -272,17 +269,67 @@ impl<'r> Consumer<'r> {
         self.peeked
     }
 
-    /// Looks how far the producer is. Keeps the older look if it cannot be there.
+    /// Looks how far the producer is, and says how many items wait. Keeps the older look if it cannot be there.
     #[inline]
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn look(&mut self) -> u32 {
+        let (position, known) = (self.position, self.known());
         let tail = self.lane.tail();
-        let filled = distance(self.position, tail);
-        if filled >= self.known() && filled <= self.lane.slots.capacity() {
-            self.tail_seen = tail;
-        } else {
+        let waiting = distance(position, tail);
+        if waiting < known || waiting > self.lane.slots.capacity() {
             self.faults.add(1);
+            return known;
         }
+        self.tail_seen = tail;
+        waiting
     }
+
+    /// How many items wait; looks at the shared tail only if the last look does not cover `wanted`.
+    #[inline]
+    fn waiting_for(&mut self, wanted: u32) -> u32 {
+        let known = self.known();
+        if known < wanted { self.look() } else { known }
+    }
+
+    /// Copies the next items into `out`, as many as there are.
+    #[inline]
+    fn show(&mut self, out: &mut [u32]) -> Shown {
+        let position = self.position;
+        let wanted = saturated(out.len());
+        let waiting = self.waiting_for(wanted);
+        if waiting >= wanted {
+            self.lane.slots.read(position, out);
+            let count = wanted;
+            return Shown { count, waiting };
+        }
+        let (shown, _) = out.split_at_mut(out.len().min(waiting as usize));
+        self.lane.slots.read_ragged(position, shown);
+        let count = waiting;
+        Shown { count, waiting }
+    }
+
+    /// Gives back the next `count` slots, whose items we have read.
+    #[inline]
+    fn pass(&mut self, count: u32) {
+        self.pass_to(self.position.wrapping_add(count));
+    }
+
+    /// Gives back the slots before `position`, whose items we have read.
+    #[inline]
+    fn pass_to(&mut self, position: u32) {
+        self.position = position;
+        // Release: we have read the slots that we give back. Pairs with the Acquire in
+        // `Lane::head`.
+        self.lane.head.store(position, release("head"));
+    }
+}
+
+/// What a look into a lane showed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    /// How many items were copied.
+    pub(crate) count: u32,
+    /// How many waited as far as known, these among them.
+    pub(crate) waiting: u32,
 }
 
 /// How far `to` is ahead of `from`.

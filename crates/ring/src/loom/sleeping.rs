@@ -69,8 +69,7 @@ trait Lanes {
 
 impl Lanes for spsc::Consumer<'static> {
     fn fill(&mut self) -> u64 {
-        self.look();
-        self.known().into()
+        self.look().into()
     }
 }
 
@@ -142,7 +141,7 @@ fn who_sleeps_is_woken_by_each_burst() {
     let mut seen = Vec::new();
     while seen.len() < 2 {
         match end.lanes.dequeue() {
-            Some(item) => seen.push(item),
+            Some((item, _)) => seen.push(item),
             None => rest(&bell, &mut end),
         }
     }
