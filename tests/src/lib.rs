@@ -6,6 +6,7 @@
 //! | [`Group`]   | `mp_server` and `mp_client` processes under a prefix of their own           |
 //! | [`Process`] | one started program: what it prints, how it ends                            |
 //! | [`Leftovers`] | what programs could leave behind on the machine, before and after         |
+//! | [`refused`] | runs what has to fail, and reads the one line that says why               |
 //! | [`capture`] | pcap and pcapng files, written and read by hand                             |
 //! | [`storm`]   | processes killed at random, and what becomes of the others                  |
 //!
@@ -17,6 +18,7 @@ pub mod frame;
 mod group;
 mod leftovers;
 mod process;
+mod refusal;
 pub mod storm;
 mod world;
 
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 pub use group::{Audit, Group, Sample, Setup};
 pub use leftovers::Leftovers;
 pub use process::{Ended, Process};
+pub use refusal::refused;
 pub use world::World;
 
 /// How long anything may take before a test calls it hung.

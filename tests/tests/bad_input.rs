@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use forebay_tests::capture::{self, Format};
-use forebay_tests::{Ended, Group, Leftovers, Process, Setup, World, program};
+use forebay_tests::{Group, Leftovers, Process, Setup, World, program, refused};
 
 /// Wrong arguments.
 const USAGE: i32 = 2;
@@ -19,36 +19,6 @@ const FAILED: i32 = 1;
 
 /// A prefix that no group has.
 const NOBODY: &str = "fbt-nobody";
-
-/// Runs a command that has to fail, and compares how it does.
-fn refused(command: &mut Command, status: i32, words: &[&str]) -> Ended {
-    let ended = Process::run(command);
-    let line = format!("{:?}", command.get_args().collect::<Vec<_>>());
-    assert_eq!(ended.status.code(), Some(status), "{line}: {ended}");
-    let [message] = &ended.stderr[..] else {
-        panic!("{line}: not one line: {ended}")
-    };
-    let name = command.get_program().to_string_lossy();
-    let name = name.rsplit('/').next().unwrap_or_default();
-    // A program that is started through another one speaks for itself.
-    let speaks = ["mp_server: ", "mp_client: ", "forebay: "]
-        .iter()
-        .any(|me| message.starts_with(me));
-    assert!(speaks, "{line}: {name} does not say who speaks: {message}");
-    for word in words {
-        assert!(
-            message.contains(word),
-            "{line}: {word:?} is not in: {message}"
-        );
-    }
-    assert!(ended.stdout.is_empty(), "{line}: {ended}");
-    // Seen with `--nocapture`: what to quote.
-    println!(
-        "\n{name} {}\n    {status}: {message}",
-        line.replace("\", \"", " ")
-    );
-    ended
-}
 
 /// A server on ports that need nothing, with arguments of choice.
 fn server(world: &World, dir: &Path, eal: &[&str], app: &[&str]) -> Command {

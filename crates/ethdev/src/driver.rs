@@ -227,6 +227,11 @@ pub trait Device: Send {
     /// Address, MTU and limits as they are now.
     fn info(&self) -> DeviceInfo;
 
+    /// What would give it `count` queues of a direction, if it has fewer. `None` where its arguments alone decide.
+    fn more_queues(&self, _count: u16) -> Option<String> {
+        None
+    }
+
     /// Takes the number of queues. The port has compared them with [`DeviceInfo`].
     ///
     /// # Errors

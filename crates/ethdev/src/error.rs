@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use crate::driver::{Direction, PortId, QueueId};
 
+/// What would do as well for privileges over one network namespace.
+pub(crate) const OR_USER_NAMESPACE: &str = ", or in a user namespace";
+
 /// Why a port or a queue could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -361,7 +364,7 @@ pub enum Error {
     },
     /// A privilege is missing.
     #[error(
-        "{device}: {what} needs {capability}; run the primary as root, with `setcap {capability_flag}+ep`, or in a user namespace"
+        "{device}: {what} needs {capability}; run the primary as root or with `setcap {capability_flag}+ep`{or}"
     )]
     Privilege {
         /// The port.
@@ -372,6 +375,8 @@ pub enum Error {
         capability: &'static str,
         /// The same for `setcap`.
         capability_flag: &'static str,
+        /// What would do as well, if anything.
+        or: &'static str,
         /// What the kernel said.
         source: io::Error,
     },

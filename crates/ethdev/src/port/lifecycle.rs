@@ -55,10 +55,9 @@ impl Port {
         ] {
             let max = max.min(u16::try_from(QUEUES_MAX).unwrap_or(u16::MAX));
             if asked > max || rx == 0 && tx == 0 {
-                let remedy = format!(
-                    "; configure from 1 to {max}, or open it as {}",
-                    self.driver.usage()
-                );
+                let more = control.device.more_queues(asked);
+                let more = more.unwrap_or_else(|| format!("open it as {}", self.driver.usage()));
+                let remedy = format!("; configure from 1 to {max}, or {more}");
                 return Err(Error::QueueCount {
                     port: self.id,
                     driver: self.driver(),

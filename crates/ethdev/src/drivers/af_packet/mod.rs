@@ -43,7 +43,7 @@ use crate::driver::{
     QueueId, RxQueue, TxQueue, check_room,
 };
 use crate::drivers::netdev;
-use crate::error::Error;
+use crate::error::{Error, OR_USER_NAMESPACE};
 use crate::interfaces::interfaces;
 use crate::mac::MacAddress;
 
@@ -136,6 +136,7 @@ impl AfPacket {
                 what: "a packet socket",
                 capability: "CAP_NET_RAW",
                 capability_flag: "cap_net_raw",
+                or: OR_USER_NAMESPACE,
                 source,
             },
             _ => Error::Kernel {
@@ -223,6 +224,7 @@ impl Port {
                 what: "changing the interface",
                 capability: "CAP_NET_ADMIN",
                 capability_flag: "cap_net_admin",
+                or: OR_USER_NAMESPACE,
                 source,
             },
             _ => Error::Kernel {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::bpf::{self, Mode};
 use super::filter::Filter;
 use super::options::Attaching;
-use super::{Port, program};
+use super::{CAPABILITIES_NEEDED, Port, program};
 use crate::drivers::netdev;
 use crate::error::Error;
 
@@ -95,7 +95,8 @@ impl Port {
                 device: self.device.clone(),
                 what: "an XDP program",
                 capability: "CAP_BPF and CAP_NET_ADMIN",
-                capability_flag: "cap_bpf,cap_net_admin,cap_net_raw,cap_ipc_lock",
+                capability_flag: CAPABILITIES_NEEDED,
+                or: "",
                 source,
             },
             _ => Error::Kernel {

@@ -78,6 +78,8 @@ const LINK_LEN: u16 = 14 + 8;
 /// Descriptors of a ring: half of DPDK's, since what lies there is not in the cache.
 const DESCRIPTORS: u32 = 1024;
 const DESCRIPTORS_MAX: u32 = 1 << 14;
+/// What the primary needs, as `setcap` names it. A user namespace will not do: programs are of the whole machine.
+const CAPABILITIES_NEEDED: &str = "cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock";
 /// How long the queue of a socket that we let go of may still be bound.
 const OWN_MAX: Duration = Duration::from_millis(200);
 
@@ -215,7 +217,7 @@ impl AfXdp {
             return Err(args.bad_value(
                 "queue_count",
                 format!(
-                    "{interface} has {rx} queues; from start_queue={first} on there are {}, and `ethtool -L {interface} combined N` gives it more where it can",
+                    "{interface} has {rx} queues, of which start_queue={first} leaves {}; `ethtool -L {interface} combined N` gives it more where it can",
                     rx - u32::from(first)
                 ),
             ));
@@ -311,7 +313,8 @@ impl Port {
                 device: self.device.clone(),
                 what: "changing the interface",
                 capability: "CAP_NET_ADMIN",
-                capability_flag: "cap_net_admin",
+                capability_flag: CAPABILITIES_NEEDED,
+                or: "",
                 source,
             },
             _ => Error::Kernel {
@@ -520,6 +523,19 @@ impl Device for Port {
             node: None,
             promiscuous: self.promiscuous,
         }
+    }
+
+    fn more_queues(&self, count: u16) -> Option<String> {
+        let limit = if self.options.queue_count.is_some_and(|most| most < count) {
+            "raise queue_count=, and "
+        } else {
+            ""
+        };
+        let (interface, first) = (&self.options.interface, self.options.start_queue);
+        let all = u32::from(first) + u32::from(count);
+        Some(format!(
+            "{limit}give {interface} as many where it can have them: `ethtool -L {interface} combined {all}`"
+        ))
     }
 
     fn configure(&mut self, rx: u16, tx: u16, config: &PortConfig) -> Result<(), Error> {

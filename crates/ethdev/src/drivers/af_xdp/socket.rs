@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 
 use super::options::Copying;
 use super::rings::Sizes;
-use super::{Port, sys};
+use super::{CAPABILITIES_NEEDED, Port, sys};
 use crate::driver::{Direction, QueueId};
 use crate::error::Error;
 
@@ -159,7 +159,8 @@ impl Port {
                 device: self.device.clone(),
                 what: "an AF_XDP socket",
                 capability: "CAP_NET_RAW",
-                capability_flag: "cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock",
+                capability_flag: CAPABILITIES_NEEDED,
+                or: "",
                 source,
             },
             Errno::AFNOSUPPORT => Error::Kernel {

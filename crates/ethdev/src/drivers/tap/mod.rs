@@ -48,7 +48,7 @@ use crate::driver::{
 };
 use crate::drivers::netdev;
 use crate::drivers::vnet::VNET_HEADER_LEN as HEADER_LEN;
-use crate::error::Error;
+use crate::error::{Error, OR_USER_NAMESPACE};
 use crate::mac::MacAddress;
 use crate::table::QUEUES_MAX;
 
@@ -342,6 +342,7 @@ impl Port {
                 what: "a TAP interface",
                 capability: "CAP_NET_ADMIN",
                 capability_flag: "cap_net_admin",
+                or: OR_USER_NAMESPACE,
                 source,
             },
             _ => Error::Kernel {
@@ -623,6 +624,7 @@ fn no_namespace(device: &str, path: &Path, source: io::Error) -> Error {
             what: "netns=, the network namespace of another,",
             capability: "CAP_SYS_ADMIN",
             capability_flag: "cap_sys_admin",
+            or: OR_USER_NAMESPACE,
             source,
         },
         Some(libc::EINVAL) => Error::File {
