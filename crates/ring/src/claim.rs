@@ -119,19 +119,60 @@ impl<'r> Claim<'r> {
     }
 }
 
-/// Whom to wake after something was published: the owner of the consumer's `word`, if he sleeps.
-#[inline]
-pub(crate) fn sleeper(word: &AtomicU64, barrier: Light) -> Option<SlotId> {
-    barrier.pass();
-    // Relaxed: the barrier orders it.
-    let seen = word.load(Ordering::Relaxed);
-    if seen & SLEEPING == 0 {
-        return None;
-    }
-    named(word, seen)
+/// How a producer looks, after it has published, whether the consumer sleeps.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    barrier: Light,
+    /// A word below it says that nobody sleeps, without a fence before the look: none says so where one is due.
+    awake: u64,
 }
 
-#[cold]
+impl Watch {
+    /// For the producers of this process.
+    pub(crate) fn of_process() -> Self {
+        Self::with(Light::of_process())
+    }
+
+    fn with(barrier: Light) -> Self {
+        let awake = match barrier {
+            // The highest bit that may be set.
+            Light::Compiler => SLEEPING,
+            Light::Fence => 0,
+        };
+        Self { barrier, awake }
+    }
+
+    /// What to pass between publishing and looking.
+    #[inline]
+    pub(crate) fn barrier(&self) -> Light {
+        self.barrier
+    }
+
+    /// Whom to wake after something was published: the owner of the consumer's `word`, if he sleeps.
+    #[inline]
+    pub(crate) fn sleeper(&self, word: &AtomicU64) -> Option<SlotId> {
+        Light::Compiler.pass();
+        // Relaxed: the barrier orders it.
+        if word.load(Ordering::Relaxed) < self.awake {
+            return None;
+        }
+        self.sleeper_for_sure(word)
+    }
+
+    /// The same with the barrier that is due.
+    #[cold]
+    #[inline(never)]
+    fn sleeper_for_sure(&self, word: &AtomicU64) -> Option<SlotId> {
+        self.barrier.pass();
+        // Relaxed: the barrier orders it.
+        let seen = word.load(Ordering::Relaxed);
+        if seen & SLEEPING == 0 {
+            return None;
+        }
+        named(word, seen)
+    }
+}
+
 fn named(word: &AtomicU64, seen: u64) -> Option<SlotId> {
     if mutated(PRODUCER_CLEARS) {
         let awake = seen & !SLEEPING;
@@ -201,4 +242,25 @@ pub(crate) fn is_passing(word: u64) -> bool {
 #[inline]
 pub(crate) fn is_open(word: u64) -> bool {
     word & OPEN != 0
+}
+
+#[cfg(all(test, not(any(loom, forebay_model))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sleeps_is_seen_with_either_barrier_and_nobody_else() {
+        let owner = Owner::from_bits(0x103);
+        let named = u64::from(owner.bits()) | OPEN;
+        for watch in [Light::Compiler, Light::Fence].map(Watch::with) {
+            let whom = |word| watch.sleeper(&AtomicU64::new(word));
+            assert_eq!(whom(named | SLEEPING), owner.slot());
+            // Awake, an end given back, and bits that nobody sets.
+            for awake in [named, 0, named | SLEEPING << 1] {
+                assert_eq!(whom(awake), None, "{awake:#x}");
+            }
+            assert_eq!(whom(named | SLEEPING | SLEEPING << 1), owner.slot());
+        }
+        assert!(owner.slot().is_some());
+    }
 }

@@ -126,21 +126,30 @@ impl<'r> Consumer<'r> {
     /// [`dequeue_burst`](Self::dequeue_burst) of any ring but one to one.
     #[inline(never)]
     fn dequeue_burst_of_many(&mut self, out: &mut [u32]) -> Dequeued {
-        if let Lanes::Shared(array) = &mut self.lanes {
-            let count = array.dequeue_burst(out) as usize;
-            let left = array.known() as usize;
-            self.gauge.tell((count + left) as u64);
+        let Lanes::Many(lanes) = &mut self.lanes else {
+            return self.dequeue_burst_shared(out);
+        };
+        let taken = lanes.dequeue_burst(out);
+        self.gauge.tell(taken.waiting);
+        let count = taken.count as usize;
+        if count >= out.len() || count == 0 {
+            let left = usize::try_from(taken.left).unwrap_or(usize::MAX);
             return Dequeued { count, left };
         }
-        // A lane may have less than another has. Each turn fills a slot of `out` or is the last.
-        let mut count = 0;
+        self.dequeue_more(out, count)
+    }
+
+    /// Goes on with the other lanes where one had less than `out` has room for: `count` are there already.
+    #[inline(never)]
+    fn dequeue_more(&mut self, out: &mut [u32], mut count: usize) -> Dequeued {
+        // Each turn fills a slot of `out` or is the last.
         while let Lanes::Many(lanes) = &mut self.lanes
-            && let Some(rest) = out.get_mut(count..)
+            && let Some(rest) = out.get_mut(count..).filter(|rest| !rest.is_empty())
         {
             let taken = lanes.dequeue_burst(rest);
             self.gauge.tell(taken.waiting);
             count += taken.count as usize;
-            if taken.count == 0 || count == out.len() {
+            if taken.count == 0 {
                 break;
             }
         }
@@ -148,6 +157,17 @@ impl<'r> Consumer<'r> {
             count,
             left: self.known(),
         }
+    }
+
+    /// [`dequeue_burst`](Self::dequeue_burst) where there are other consumers.
+    fn dequeue_burst_shared(&mut self, out: &mut [u32]) -> Dequeued {
+        let Lanes::Shared(array) = &mut self.lanes else {
+            return Dequeued::default();
+        };
+        let count = array.dequeue_burst(out) as usize;
+        let left = array.known() as usize;
+        self.gauge.tell((count + left) as u64);
+        Dequeued { count, left }
     }
 
     /// Takes as many items as `out` has room for, or none.

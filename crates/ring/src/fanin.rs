@@ -28,7 +28,7 @@
 //! **If a process dies:** as in a single lane; a dead producer can leave only its own lane,
 //! and a lane is always consistent. Credit is private and dies with its holder.
 
-use crate::spsc::{self, Lane, distance, saturated};
+use crate::spsc::{self, Lane, Shown, distance, saturated};
 use crate::sync::{AtomicU32, CacheLine, Ordering};
 use eal::counters::Counter;
 
@@ -46,6 +46,8 @@ pub(crate) const LANES_MAX: usize = 64;
 pub(crate) struct Limit<'r> {
     tails: &'r [AtomicU32],
     heads: &'r [CacheLine<AtomicU32>],
+    /// The least credit that is taken where the limit has room for it.
+    credit: u32,
     /// What each head held when we last looked. A lane whose tail is there is empty.
     heads_seen: [u32; LANES_MAX],
     lane_size: u32,
@@ -66,9 +68,11 @@ impl<'r> Limit<'r> {
             for (seen, head) in heads_seen.iter_mut().zip(heads) {
                 *seen = head.0.load(Ordering::Relaxed);
             }
+            let share = limit / saturated(tails.len()).max(1);
             Self {
                 tails,
                 heads,
+                credit: share.max(CREDIT_MIN),
                 heads_seen,
                 lane_size,
                 limit,
@@ -78,14 +82,12 @@ impl<'r> Limit<'r> {
 
     /// How many items may be added before the next look.
     fn grant(&mut self, wanted: u32) -> u32 {
-        let share = self.limit / saturated(self.tails.len()).max(1);
-        let credit = share.max(CREDIT_MIN).max(wanted);
+        let credit = self.credit.max(wanted);
         // What was seen of the heads may do: they have only grown since, and each is a line
         // of its own to fetch.
         let mut free = self.free();
         if free < credit {
-            self.look();
-            free = self.free();
+            free = self.look();
         }
         free.min(credit)
     }
@@ -99,12 +101,18 @@ impl<'r> Limit<'r> {
             // More than fits: the consumer has gone on since.
             u64::from(filled.min(self.lane_size))
         });
-        let total: u64 = filled.sum();
-        saturated(usize::try_from(u64::from(self.limit).saturating_sub(total)).unwrap_or(0))
+        self.left(filled.sum())
     }
 
-    /// Looks how far the consumer is in the lanes that are not known to be empty.
-    fn look(&mut self) {
+    /// What is missing to the limit when so many wait.
+    fn left(&self, filled: u64) -> u32 {
+        let left = u64::from(self.limit).saturating_sub(filled);
+        u32::try_from(left).unwrap_or(self.limit)
+    }
+
+    /// Looks how far the consumer is in the lanes that are not known to be empty; what is missing to the limit then.
+    fn look(&mut self) -> u32 {
+        let mut total = 0;
         let lanes = self.tails.iter().zip(self.heads).zip(&mut self.heads_seen);
         for ((tail, head), head_seen) in lanes {
             // Relaxed: as in `free`.
@@ -115,10 +123,14 @@ impl<'r> Limit<'r> {
             // A lane whose ends are too far apart is damaged and gives nothing: it shall not
             // count against the others.
             let tail = tail.load(Ordering::Relaxed);
-            if distance(*head_seen, tail) > self.lane_size {
+            let filled = distance(*head_seen, tail);
+            if filled > self.lane_size {
                 *head_seen = tail;
+            } else {
+                total += u64::from(filled);
             }
         }
+        self.left(total)
     }
 }
 
@@ -159,23 +171,26 @@ impl<'r> Producer<'r> {
     /// Adds what fits of `items` and returns how many that was.
     #[inline]
     pub(crate) fn enqueue_burst(&mut self, items: &[u32]) -> u32 {
-        // Where they fit without a look, and are not none.
-        if items.len().wrapping_sub(1) < self.known_free() as usize {
-            self.lane.fill(items);
-            return saturated(items.len());
+        let wanted = items.len();
+        // No look is due where they fit, and are not none.
+        if wanted.wrapping_sub(1) >= self.known_free() as usize
+            && (wanted == 0 || (self.free_for(saturated(wanted)) as usize) < wanted)
+        {
+            return self.enqueue_some(items);
         }
-        self.enqueue_scarce(items)
+        self.lane.fill(items);
+        saturated(wanted)
     }
 
-    /// The same after a look.
+    /// Adds as many as are known to fit.
     #[inline(never)]
-    fn enqueue_scarce(&mut self, items: &[u32]) -> u32 {
-        let allowed = self.free_for(saturated(items.len())) as usize;
-        let (allowed, _) = items.split_at(items.len().min(allowed));
-        if !allowed.is_empty() {
-            self.lane.fill(allowed);
+    fn enqueue_some(&mut self, items: &[u32]) -> u32 {
+        let fitting = items.len().min(self.known_free() as usize);
+        let (fitting, _) = items.split_at(fitting);
+        if !fitting.is_empty() {
+            self.lane.fill(fitting);
         }
-        saturated(allowed.len())
+        saturated(fitting.len())
     }
 
     /// Adds all of `items`, or none.
@@ -241,6 +256,8 @@ pub(crate) struct Consumer<'r> {
     rounds: u32,
     /// The lane last peeked.
     lane: usize,
+    /// Whether something that was peeked in it is not released yet: then it is peeked again.
+    is_peeking: bool,
     /// How many items are known to wait, in all lanes.
     known: u64,
 }
@@ -257,6 +274,7 @@ impl<'r> Consumer<'r> {
             round: 0,
             rounds: 0,
             lane: 0,
+            is_peeking: false,
             known: 0,
         }
     }
@@ -264,7 +282,7 @@ impl<'r> Consumer<'r> {
     /// Copies the next items of one lane into `out` and leaves them there.
     #[inline]
     pub(crate) fn peek(&mut self, out: &mut [u32]) -> u32 {
-        if !self.is_peeking() && !self.choose() {
+        if !self.is_peeking && !self.choose() {
             return 0;
         }
         let Some(lane) = self.lanes.get_mut(self.lane) else {
@@ -273,34 +291,42 @@ impl<'r> Consumer<'r> {
         let before = lane.known();
         let count = lane.peek(out);
         self.known += u64::from(lane.known() - before);
+        self.is_peeking = count > 0;
         count
     }
 
     /// Takes the next items of one lane, as many as there are and `out` has room for. Then it is the next lane's turn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn dequeue_burst(&mut self, out: &mut [u32]) -> Taken {
-        let none = Taken {
+        let none = |waiting| Taken {
             count: 0,
-            waiting: self.known,
+            waiting,
+            left: waiting,
         };
-        if !self.is_peeking() && !self.choose() {
-            return none;
+        if self.is_peeking {
+            self.is_peeking = false;
+        } else if !self.choose() {
+            return none(self.known);
         }
-        let number = self.lane;
+        let (number, known) = (self.lane, self.known);
         let Some(lane) = self.lanes.get_mut(number) else {
-            return none;
+            return none(known);
         };
         let before = lane.known();
-        let shown = lane.dequeue_burst(out);
-        let waiting = self.known + u64::from(shown.waiting - before);
-        self.known = waiting.saturating_sub(shown.count.into());
-        if shown.waiting == shown.count {
-            self.stocked &= !(1 << number);
+        let Shown { count, waiting } = lane.dequeue_burst(out);
+        // No less than the lane has, and that no less than what is taken.
+        let all = known.wrapping_add(waiting.wrapping_sub(before).into());
+        let left = all.wrapping_sub(count.into());
+        self.known = left;
+        let others = !(1 << number);
+        if waiting == count {
+            self.stocked &= others;
         }
-        self.round &= !(1 << number);
+        self.round &= others;
         Taken {
-            count: shown.count,
-            waiting,
+            count,
+            waiting: all,
+            left,
         }
     }
 
@@ -316,7 +342,8 @@ impl<'r> Consumer<'r> {
         if lane.known() == 0 {
             self.stocked &= !(1 << self.lane);
         }
-        if lane.peeked() == 0 {
+        self.is_peeking = lane.peeked() > 0;
+        if !self.is_peeking {
             self.round &= !(1 << self.lane);
         }
     }
@@ -333,22 +360,19 @@ impl<'r> Consumer<'r> {
     }
 
     /// Looks at all tails.
+    #[inline(never)]
     pub(crate) fn look(&mut self) {
         self.rounds = 0;
+        let (mut known, mut stocked) = (0, 0);
         for (number, lane) in self.lanes.iter_mut().enumerate() {
-            let before = lane.known();
             let waiting = lane.look();
-            if waiting > before {
-                self.known += u64::from(waiting - before);
-                self.stocked |= 1 << number;
+            if waiting > 0 {
+                known += u64::from(waiting);
+                stocked |= 1 << number;
             }
         }
-    }
-
-    fn is_peeking(&self) -> bool {
-        self.lanes
-            .get(self.lane)
-            .is_some_and(|lane| lane.peeked() > 0)
+        self.known = known;
+        self.stocked = stocked;
     }
 
     /// Turns to the next lane of the round, or of a new one; `false` if all are empty.
@@ -373,4 +397,6 @@ pub(crate) struct Taken {
     pub(crate) count: u32,
     /// How many waited in all lanes as far as known, these among them.
     pub(crate) waiting: u64,
+    /// How many do still.
+    pub(crate) left: u64,
 }

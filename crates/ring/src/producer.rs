@@ -1,11 +1,10 @@
 //! The producing end of a ring, whatever its kind.
 
-use crate::claim::{Claim, Sleepers, is_open, sleeper};
+use crate::claim::{Claim, Sleepers, Watch, is_open};
 use crate::error::{Full, NoBulk};
 use crate::fanin;
 use crate::mpmc;
 use crate::sync::{AtomicU64, Ordering};
-use eal::barrier::Light;
 use eal::{Counter, Owner, Region};
 
 /// What an enqueue did.
@@ -44,8 +43,8 @@ pub struct Producer<'r> {
     region: &'r Region,
     /// Who of many consumers sleeps.
     sleepers: Sleepers<'r>,
-    /// Between publishing and the look whether the consumer sleeps.
-    barrier: Light,
+    /// The look whether the consumer sleeps.
+    watch: Watch,
     /// Says what the items are.
     mbufs: &'r AtomicU64,
     /// Dropped last, when all that was enqueued is published.
@@ -70,7 +69,7 @@ impl<'r> Producer<'r> {
             drops,
             region,
             sleepers,
-            barrier: Light::of_process(),
+            watch: Watch::of_process(),
             mbufs,
             claim,
         })
@@ -99,10 +98,11 @@ impl<'r> Producer<'r> {
         let Lane::Own(lane) = &mut self.lane else {
             return self.enqueue_shared(item);
         };
-        if !says_open(self.open) || !lane.enqueue(item) {
+        let consumer = self.open;
+        if !says_open(consumer) || !lane.enqueue(item) {
             return Err(Full);
         }
-        self.wake();
+        self.wake(consumer);
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl<'r> Producer<'r> {
     #[inline]
     fn enqueued(&self, count: u32, free: u32) -> Enqueued {
         if count > 0 {
-            self.wake();
+            self.wake(self.open);
         }
         Enqueued {
             count: count as usize,
@@ -185,17 +185,17 @@ impl<'r> Producer<'r> {
         }
     }
 
-    /// After publishing in a lane of its own: rings if the consumer sleeps. Who dies before it leaves that to the sweep.
+    /// After publishing in a lane of its own: rings if the owner of the consumer's word sleeps. Who dies before it leaves that to the sweep.
     #[inline]
-    fn wake(&self) {
-        if let Some(slot) = sleeper(self.open, self.barrier) {
+    fn wake(&self, consumer: &AtomicU64) {
+        if let Some(slot) = self.watch.sleeper(consumer) {
             self.region.ring_doorbell(slot);
         }
     }
 
     /// The same for many consumers.
     fn wake_many(&self) {
-        for slot in self.sleepers.after(self.barrier, self.consumers) {
+        for slot in self.sleepers.after(self.watch.barrier(), self.consumers) {
             self.region.ring_doorbell(slot);
         }
     }

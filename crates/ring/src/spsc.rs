@@ -236,10 +236,8 @@ impl<'r> Consumer<'r> {
     #[inline]
     pub(crate) fn dequeue(&mut self) -> Option<(u32, u32)> {
         let position = self.position;
-        let waiting = self.waiting_for(1);
-        if waiting == 0 {
-            return None;
-        }
+        let known = self.known();
+        let waiting = if known > 0 { known } else { self.more()? };
         let item = self.lane.slots.at(position);
         self.peeked = 0;
         self.pass_to(position.wrapping_add(1));
@@ -283,19 +281,28 @@ impl<'r> Consumer<'r> {
         waiting
     }
 
-    /// How many items wait; looks at the shared tail only if the last look does not cover `wanted`.
+    /// How many items wait where none was known to, if there are any. As a look, in fewer steps.
     #[inline]
-    fn waiting_for(&mut self, wanted: u32) -> u32 {
-        let known = self.known();
-        if known < wanted { self.look() } else { known }
+    fn more(&mut self) -> Option<u32> {
+        let tail = self.lane.tail();
+        let waiting = distance(self.position, tail);
+        // None, or more than there can be.
+        if waiting.wrapping_sub(1) >= self.lane.slots.capacity() {
+            if waiting > 0 {
+                self.faults.add(1);
+            }
+            return None;
+        }
+        self.tail_seen = tail;
+        Some(waiting)
     }
 
-    /// Copies the next items into `out`, as many as there are.
-    #[inline]
+    /// Copies the next items into `out`, as many as there are. Looks at the shared tail only if the last look does not cover them.
+    #[inline(always)]
     fn show(&mut self, out: &mut [u32]) -> Shown {
-        let position = self.position;
+        let (position, known) = (self.position, self.known());
         let wanted = saturated(out.len());
-        let waiting = self.waiting_for(wanted);
+        let waiting = if known < wanted { self.look() } else { known };
         if waiting >= wanted {
             self.lane.slots.read(position, out);
             let count = wanted;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use eal::barrier::{Light, NO_BARRIER};
+use eal::barrier::NO_BARRIER;
 use eal::sleep::{Bell, Cause, EATEN_RING, Found, NO_SECOND_LOOK, Source, WaitSet, sleep};
 use eal::sync::make_mistake;
 use loom::sync::Arc;
@@ -15,7 +15,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread::{self, JoinHandle};
 
 use super::{FanIn, ends, lane, leak, owner, take_fan_in};
-use crate::claim::{Claim, Purpose, sleeper};
+use crate::claim::{Claim, Purpose, Watch};
 use crate::fanin;
 use crate::spsc;
 use crate::sync::AtomicU64;
@@ -112,7 +112,7 @@ fn rest(bell: &Doorbell, end: &mut impl Source) {
 
 /// What a producer does after it has published.
 fn wake(word: &AtomicU64, bell: &AtomicBool) {
-    if let Some(slot) = sleeper(word, Light::of_process()) {
+    if let Some(slot) = Watch::of_process().sleeper(word) {
         assert_eq!(slot.get(), 0);
         bell.store(true, Ordering::SeqCst);
     }
