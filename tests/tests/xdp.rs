@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -34,7 +36,7 @@ fn may_use_af_xdp() -> bool {
     if words != ["0", "0", "4294967295"] {
         skip(
             "AF_XDP",
-            "the kernel takes XDP programs from root of the machine, not of a user namespace; run `sudo -E cargo xtask programs`",
+            "the kernel takes XDP programs from root of the machine, not of a user namespace; run `sudo -E cargo xtask net`",
         );
         return false;
     }
@@ -691,7 +693,7 @@ fn everything_comes_to_the_group_if_that_is_said() {
 }
 
 /// A server that has to be refused, with an argument for the first of its two ports.
-fn server(world: &World, dir: &std::path::Path, vdev: &str) -> Command {
+fn server(world: &World, dir: &Path, vdev: &str) -> Command {
     let mut command = world.command("mp_server");
     command.args([
         "--log-level=error",
@@ -718,7 +720,7 @@ fn through(world: &World, less: &[&str], command: &Command) -> Command {
     world.in_middle(through)
 }
 
-fn assert_nothing_left(dir: &std::path::Path) {
+fn assert_nothing_left(dir: &Path) {
     let left = Leftovers::of("fbt-xdp-nobody", dir);
     assert!(left.is_empty(), "{left:?}");
 }
@@ -939,5 +941,114 @@ fn primary_needs_no_privilege_but_four() {
         world.transfer(World::EAST, 5 << 20);
         group.finish();
         assert_eq!(interfaces(&world), before);
+    });
+}
+
+#[test]
+fn interface_that_goes_down_and_up_carries_again() {
+    with_af_xdp!({
+        for queues in ["each", "server"] {
+            let world = world(2, queues);
+            let group = Group::start(&world, setup(2, queues));
+            world.ping_both_ways();
+            for name in ["veth0", "veth1"] {
+                world.middle.down(name).unwrap();
+                assert_eq!(pings(&world, 3), (6, 6), "{name} is down");
+                world.middle.up(name).unwrap();
+                world.ping_both_ways();
+            }
+            world.transfer(World::EAST, 5 << 20);
+            group.finish();
+        }
+    });
+}
+
+#[test]
+fn interface_that_is_removed_ends_its_port_and_no_process() {
+    with_af_xdp!({
+        for queues in ["each", "server"] {
+            let world = world(2, queues);
+            let group = Group::start(&world, setup(2, queues));
+            world.ping_both_ways();
+            world.middle.remove("veth0").unwrap();
+            let ping = Ping {
+                timeout: Duration::from_millis(100),
+                ..Ping::default()
+            };
+            assert_eq!(
+                lab::ping(&world.east, World::WEST, &ping).unwrap().lost(),
+                5
+            );
+            group.settle();
+            group.finish();
+        }
+    });
+}
+
+#[test]
+fn group_that_is_killed_as_a_whole_leaves_no_program() {
+    with_af_xdp!({
+        for queues in ["each", "server"] {
+            let world = world(2, queues);
+            let before = interfaces(&world);
+            let mut group = Group::start(&world, setup(2, queues));
+            world.ping_both_ways();
+            group.take_server().kill();
+            assert!(attached(&world, "veth0").is_some());
+            for id in [0, 1] {
+                group.take_client(id).kill();
+            }
+            wait_for("the program to go", || {
+                (attached(&world, "veth0").is_none()).then_some(())
+            });
+            assert_eq!(interfaces(&world), before);
+            // Whoever comes next begins anew.
+            group.open();
+            for id in [0, 1] {
+                group.start_client(id);
+            }
+            world.ping_both_ways();
+            group.finish();
+            assert_eq!(interfaces(&world), before);
+        }
+    });
+}
+
+/// Who reads the ports is gone, and nothing crosses; the next one reads what waited in the rings.
+#[test]
+fn killed_reader_of_all_ports_is_replaced() {
+    with_af_xdp!({
+        let world = world(2, "server");
+        let mut group = Group::start(&world, setup(2, "server"));
+        world.ping_both_ways();
+        for _ in 0..3 {
+            group.take_server().kill();
+            assert_eq!(pings(&world, 2).0, 4, "without a reader");
+            group.open();
+            world.ping_both_ways();
+        }
+        group.finish();
+    });
+}
+
+#[test]
+fn next_primary_with_another_filter_is_refused_while_somebody_lives() {
+    with_af_xdp!({
+        let world = world(2, "each");
+        let mut group = Group::start(&world, setup(2, "each"));
+        world.ping_both_ways();
+        group.take_server().kill();
+        let other = |arg: &OsStr| {
+            let arg = arg.to_string_lossy();
+            arg.replace("iface=veth0", "iface=veth0,match=udp:7777")
+        };
+        let args: Vec<_> = group.server_command().get_args().map(other).collect();
+        let mut command = world.command("mp_server");
+        command.arg("--log-level=error").args(args);
+        refused(&mut command, FAILED, &["iface=veth0\"", "the same --vdev"]);
+        assert_eq!(pings(&world, 20).0, 0, "the clients go on");
+        group.open();
+        world.ping_both_ways();
+        group.finish();
     });
 }
