@@ -878,6 +878,75 @@ fn interface_of_another_group_is_refused() {
     });
 }
 
+/// An object file with one XDP program, which lets everything pass to the kernel, for `ip link set ... xdp object`.
+fn passing_program() -> Vec<u8> {
+    const NAMES: &[u8] = b"\0.strtab\0xdp\0license\0.symtab\0pass\0\0\0\0\0";
+    // r0 = XDP_PASS; exit
+    const PROGRAM: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    const HEADER_LEN: u64 = 64;
+    fn words(words: &[u64]) -> impl Iterator<Item = u8> {
+        words.iter().flat_map(|word| word.to_le_bytes())
+    }
+    // Two of four bytes in one of eight.
+    let two = |low: u64, high: u64| low | high << 32;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let symbols = HEADER_LEN + NAMES.len() as u64 + 16 + 8;
+    let sections = symbols + 48;
+    // A relocatable file for BPF, version 1; five section headers, of which the first but one has the names.
+    file.extend(words(&[two(1 | 247 << 16, 1), 0, 0, sections]));
+    file.extend(words(&[two(0, 64), 64 << 16 | 5 << 32 | 1 << 48]));
+    file.extend(NAMES);
+    file.extend(PROGRAM);
+    file.extend(b"GPL\0\0\0\0\0");
+    // No symbol, then a global function in section 2.
+    file.extend(words(&[0, 0, 0, two(29, 0x12 | 2 << 16), 0, 16]));
+    // Name and kind, flags, address, place, length, links, alignment, length of an entry.
+    let program = HEADER_LEN + NAMES.len() as u64;
+    file.extend(words(&[0; 8]));
+    file.extend(words(&[two(1, 3), 0, 0, 64, NAMES.len() as u64, 0, 1, 0]));
+    file.extend(words(&[two(9, 1), 6, 0, program, 16, 0, 8, 0]));
+    file.extend(words(&[two(13, 1), 3, 0, program + 16, 4, 0, 1, 0]));
+    file.extend(words(&[two(21, 2), 0, 0, symbols, 48, two(1, 1), 8, 24]));
+    file
+}
+
+#[test]
+fn program_that_somebody_set_is_taken_away_by_force_alone() {
+    with_af_xdp!({
+        let (world, dir) = (world(2, "server"), tempfile::tempdir().unwrap());
+        let object = dir.path().join("pass.o");
+        fs::write(&object, passing_program()).unwrap();
+        let mut ip = Command::new("ip");
+        ip.args(["link", "set", "dev", "veth0", "xdp", "object"]);
+        ip.arg(&object).args(["section", "xdp"]);
+        let ended = Process::run(&mut world.in_middle(ip));
+        if ended.status.code() != Some(0) {
+            return skip("programs of others", &ended.stderr.join(" "));
+        }
+        fs::remove_file(&object).unwrap();
+        let id = attached(&world, "veth0").unwrap();
+        let words = [
+            &format!("number {id}")[..],
+            "ip link set veth0 xdp off",
+            "force=1",
+        ];
+        let vdev = "net_af_xdp0,iface=veth0";
+        refused(&mut server(&world, dir.path(), vdev), FAILED, &words);
+        assert_eq!(attached(&world, "veth0"), Some(id));
+        assert_nothing_left(dir.path());
+
+        let setup = Setup {
+            vdevs: ports(",force=1"),
+            ..setup(2, "server")
+        };
+        let group = Group::start(&world, setup);
+        assert_ne!(attached(&world, "veth0"), Some(id));
+        world.ping_both_ways();
+        group.finish();
+        assert_eq!(attached(&world, "veth0"), None);
+    });
+}
+
 #[test]
 fn missing_privilege_is_named() {
     with_af_xdp!({
