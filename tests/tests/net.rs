@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use forebay::eal::{Observer, SlotState};
 use forebay_tests::{Group, Process, Setup, World, program, skip, wait_for};
+use lab::Offloads;
 use tempfile::TempDir;
 
 /// The user that nobody is, and its group.
@@ -282,6 +283,30 @@ fn region_lies_on_hugepages_when_there_are_some() {
             .map(|entry| entry.unwrap().path())
             .collect();
         assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+/// The kernel pins them there, and whoever maps the region afterwards finds them.
+#[test]
+fn frames_of_af_xdp_sockets_lie_on_hugepages() {
+    with_hugepages(128, |mount| {
+        let world = World::queued(1500, Offloads::OFF, [2, 2]);
+        let setup = Setup {
+            eal: vec!["--huge-dir".into(), mount.display().to_string()],
+            vdevs: [0, 1]
+                .map(|port| format!("net_af_xdp{port},iface=veth{port}"))
+                .into(),
+            ..Setup::with(2, &["--queues", "each"])
+        };
+        let mut group = Group::start(&world, setup);
+        world.ping_both_ways();
+        world.transfer(World::EAST, 20 << 20);
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps", group.server().pid())).unwrap();
+        assert!(smaps.contains("KernelPageSize:     2048 kB"));
+        group.take_server().kill();
+        group.open();
+        world.transfer(World::EAST, 20 << 20);
+        group.finish();
     });
 }
 

@@ -1,7 +1,11 @@
 //! `net_af_xdp` ports between two hosts: real processes, real XDP programs, and interfaces that are the kernel's before and after.
 #![forbid(unsafe_code)]
 
+#[path = "xdp/refusals.rs"]
+mod refusals;
+
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,21 +15,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forebay_tests::frame::{self, Stream};
-use forebay_tests::{
-    DEADLINE, Group, Leftovers, Process, Setup, World, program, refused, skip, wait_for,
-};
+use forebay_tests::{DEADLINE, Group, Process, Setup, World, program, refused, skip, wait_for};
 use lab::{FrameSocket, Host, Offloads, Ping};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use serde_json::Value;
 
-/// Wrong arguments.
-const USAGE: i32 = 2;
 /// Everything else that goes wrong.
 const FAILED: i32 = 1;
 /// The user and the group that own nothing.
 const NOBODY: u32 = 65534;
-/// What a primary needs, as `setpriv` names it.
-const NEEDED: [&str; 4] = ["net_raw", "net_admin", "bpf", "ipc_lock"];
 
 /// Whether ports can be opened by AF_XDP here. If not, a line says why.
 fn may_use_af_xdp() -> bool {
@@ -34,7 +32,7 @@ fn may_use_af_xdp() -> bool {
     if words != ["0", "0", "4294967295"] {
         skip(
             "AF_XDP",
-            "the kernel takes XDP programs from root of the machine, not of a user namespace; run `sudo -E cargo xtask programs`",
+            "the kernel takes XDP programs from root of the machine, not of a user namespace; run `sudo -E cargo xtask net`",
         );
         return false;
     }
@@ -56,6 +54,7 @@ macro_rules! with_af_xdp {
         lab::isolated!({ if may_use_af_xdp() $body })
     };
 }
+use with_af_xdp;
 
 /// Whether a program is there; if not, a line says what cannot be tried.
 fn has(name: &str, what: &str) -> bool {
@@ -690,254 +689,111 @@ fn everything_comes_to_the_group_if_that_is_said() {
     });
 }
 
-/// A server that has to be refused, with an argument for the first of its two ports.
-fn server(world: &World, dir: &std::path::Path, vdev: &str) -> Command {
-    let mut command = world.command("mp_server");
-    command.args([
-        "--log-level=error",
-        "--no-huge",
-        "-l",
-        "0-1",
-        "--runtime-dir",
-    ]);
-    command.arg(dir).args(["--file-prefix", "fbt-xdp-nobody"]);
-    command
-        .arg(format!("--vdev={vdev}"))
-        .arg("--vdev=net_null0");
-    command.args(["--", "-p", "0x3", "-n", "2"]);
-    command
-}
-
-/// The same command, but by `setpriv` or whatever else leaves it less than it has.
-fn through(world: &World, less: &[&str], command: &Command) -> Command {
-    let mut through = Command::new(less[0]);
-    through
-        .args(&less[1..])
-        .arg(command.get_program())
-        .args(command.get_args());
-    world.in_middle(through)
-}
-
-fn assert_nothing_left(dir: &std::path::Path) {
-    let left = Leftovers::of("fbt-xdp-nobody", dir);
-    assert!(left.is_empty(), "{left:?}");
+#[test]
+fn interface_that_goes_down_and_up_carries_again() {
+    with_af_xdp!({
+        for queues in ["each", "server"] {
+            let world = world(2, queues);
+            let group = Group::start(&world, setup(2, queues));
+            world.ping_both_ways();
+            for name in ["veth0", "veth1"] {
+                world.middle.down(name).unwrap();
+                assert_eq!(pings(&world, 3), (6, 6), "{name} is down");
+                world.middle.up(name).unwrap();
+                world.ping_both_ways();
+            }
+            world.transfer(World::EAST, 5 << 20);
+            group.finish();
+        }
+    });
 }
 
 #[test]
-fn wrong_arguments_are_named_with_what_would_be_right() {
+fn interface_that_is_removed_ends_its_port_and_no_process() {
     with_af_xdp!({
-        let (world, dir) = (
-            World::queued(1500, Offloads::OFF, [4, 4]),
-            tempfile::tempdir().unwrap(),
-        );
-        world.middle.address("veth1", "10.0.0.3/24").unwrap();
-        let before = interfaces(&world);
-        let cases: &[(&str, i32, &[&str])] = &[
-            ("", USAGE, &["iface", "missing"]),
-            ("iface=veth7", FAILED, &["veth7", "veth0"]),
-            (
-                "iface=veth1",
-                USAGE,
-                &["10.0.0.3", "addr=ADDRESS", "match=all"],
-            ),
-            (
-                "iface=veth0,start_queue=4",
-                USAGE,
-                &["start_queue=4", "4 queues", "ethtool -L veth0"],
-            ),
-            (
-                "iface=veth0,queue_count=5",
-                USAGE,
-                &["queue_count=5", "4 queues", "ethtool -L veth0"],
-            ),
-            (
-                "iface=veth0,start_queue=3,queue_count=2",
-                USAGE,
-                &["queue_count=2", "leaves 1", "ethtool -L veth0"],
-            ),
-            (
-                "iface=veth0,queue_count=0",
-                USAGE,
-                &["queue_count=0", "1 to"],
-            ),
-            ("iface=veth0,queue_count=many", USAGE, &["queue_count=many"]),
-            (
-                "iface=veth0,mode=fast",
-                USAGE,
-                &["mode=fast", "auto, zerocopy, copy"],
-            ),
-            (
-                "iface=veth0,xdp=hard",
-                USAGE,
-                &["xdp=hard", "auto, native, generic"],
-            ),
-            ("iface=veth0,force=2", USAGE, &["force=2"]),
-            ("iface=veth0,busy_budget=-1", USAGE, &["busy_budget=-1"]),
-            ("iface=veth0,macth=all", USAGE, &["macth", "match"]),
-            ("iface=veth0,match=sctp:1", USAGE, &["sctp:1", "tcp, udp"]),
-            ("iface=veth0,match=tcp:0", USAGE, &["\"0\"", "1 to 65535"]),
-            (
-                "iface=veth0,match=all,addr=10.0.0.9",
-                USAGE,
-                &["all", "leave match= out"],
-            ),
-            (
-                "iface=veth0,addr=10.0.0.9/24",
-                USAGE,
-                &["10.0.0.9/24", "addr=10.0.0.2"],
-            ),
-            (
-                "iface=veth0,addr=224.0.0.1",
-                USAGE,
-                &["224.0.0.1", "one host"],
-            ),
-            ("iface=veth0,mode=zerocopy", FAILED, &["veth0", "mode=copy"]),
-            (
-                "iface=veth0,start_queue=3",
-                FAILED,
-                &["2 tx queues", "has 1", "`ethtool -L veth0 combined 5`"],
-            ),
-            (
-                "iface=veth0,queue_count=1",
-                FAILED,
-                &["2 tx queues", "has 1", "raise queue_count="],
-            ),
-        ];
-        for (keys, status, words) in cases {
-            let vdev = format!("net_af_xdp0,{keys}");
-            refused(
-                &mut server(&world, dir.path(), vdev.trim_end_matches(',')),
-                *status,
-                words,
+        for queues in ["each", "server"] {
+            let world = world(2, queues);
+            let group = Group::start(&world, setup(2, queues));
+            world.ping_both_ways();
+            world.middle.remove("veth0").unwrap();
+            let ping = Ping {
+                timeout: Duration::from_millis(100),
+                ..Ping::default()
+            };
+            assert_eq!(
+                lab::ping(&world.east, World::WEST, &ping).unwrap().lost(),
+                5
             );
-            assert_nothing_left(dir.path());
-            assert_eq!(interfaces(&world), before, "{keys}");
+            group.settle();
+            group.finish();
         }
     });
 }
 
 #[test]
-fn mtu_beyond_what_a_frame_takes_is_refused() {
+fn group_that_is_killed_as_a_whole_leaves_no_program() {
     with_af_xdp!({
-        let (world, dir) = (world(2, "server"), tempfile::tempdir().unwrap());
-        world.middle.mtu("veth0", 9000).unwrap();
-        let words = ["MTU", "9000", "ip link set veth0 mtu"];
-        let ended = refused(
-            &mut server(&world, dir.path(), "net_af_xdp0,iface=veth0"),
-            FAILED,
-            &words,
-        );
-        assert_nothing_left(dir.path());
-        // What it proposes has to do.
-        let most = ended.stderr[0].rsplit("mtu ").next().unwrap_or_default();
-        let most: u32 = most.trim_matches('`').parse().unwrap();
-        world.middle.mtu("veth0", most).unwrap();
-        let mut started =
-            Process::start(&mut server(&world, dir.path(), "net_af_xdp0,iface=veth0"));
-        wait_for("the program", || attached(&world, "veth0"));
-        assert!(started.is_alive());
-        assert_eq!(started.stop().status.code(), Some(0));
-        assert_nothing_left(dir.path());
+        for queues in ["each", "server"] {
+            let world = world(2, queues);
+            let before = interfaces(&world);
+            let mut group = Group::start(&world, setup(2, queues));
+            world.ping_both_ways();
+            group.take_server().kill();
+            assert!(attached(&world, "veth0").is_some());
+            for id in [0, 1] {
+                group.take_client(id).kill();
+            }
+            wait_for("the program to go", || {
+                (attached(&world, "veth0").is_none()).then_some(())
+            });
+            assert_eq!(interfaces(&world), before);
+            // Whoever comes next begins anew.
+            group.open();
+            for id in [0, 1] {
+                group.start_client(id);
+            }
+            world.ping_both_ways();
+            group.finish();
+            assert_eq!(interfaces(&world), before);
+        }
     });
 }
 
+/// Who reads the ports is gone, and nothing crosses; the next one reads what waited in the rings.
 #[test]
-fn interface_of_another_group_is_refused() {
+fn killed_reader_of_all_ports_is_replaced() {
     with_af_xdp!({
-        let dir = tempfile::tempdir().unwrap();
-        // More queues than the group uses.
-        let world = World::queued(1500, Offloads::OFF, [1, 4]);
-        let group = Group::start(&world, setup(2, "server"));
+        let world = world(2, "server");
+        let mut group = Group::start(&world, setup(2, "server"));
         world.ping_both_ways();
-        let id = attached(&world, "veth0").unwrap();
-        let number = format!("number {id}");
-        let words = ["veth0", &number, "stop who attached it"];
-        refused(
-            &mut server(&world, dir.path(), "net_af_xdp0,iface=veth0"),
-            FAILED,
-            &words,
-        );
-        // The other group's is attached by a link, which holds against force, and so do its sockets.
-        for (keys, words) in [
-            ("force=1", ["queue 0", "start_queue="]),
-            (
-                "force=1,start_queue=2",
-                ["only who attached it", "stop that one"],
-            ),
-        ] {
-            let vdev = format!("net_af_xdp0,iface=veth0,{keys}");
-            refused(&mut server(&world, dir.path(), &vdev), FAILED, &words);
+        for _ in 0..3 {
+            group.take_server().kill();
+            assert_eq!(pings(&world, 2).0, 4, "without a reader");
+            group.open();
+            world.ping_both_ways();
         }
-        assert_nothing_left(dir.path());
-        assert_eq!(attached(&world, "veth0"), Some(id));
-        world.ping_both_ways();
         group.finish();
-        assert_eq!(attached(&world, "veth0"), None);
     });
 }
 
 #[test]
-fn missing_privilege_is_named() {
+fn next_primary_with_another_filter_is_refused_while_somebody_lives() {
     with_af_xdp!({
-        if !has("setpriv", "primaries with less privilege") {
-            return;
-        }
-        let (world, dir) = (world(2, "server"), tempfile::tempdir().unwrap());
-        let command = || server(&world, dir.path(), "net_af_xdp0,iface=veth0");
-        let before = interfaces(&world);
-        for (less, capability) in [
-            ("-net_raw", "CAP_NET_RAW"),
-            // To the kernel's eyes whoever has CAP_SYS_ADMIN has these.
-            ("-bpf,-sys_admin", "CAP_BPF"),
-            ("-net_admin,-sys_admin", "CAP_NET_ADMIN"),
-        ] {
-            let bounding = format!("--bounding-set={less}");
-            let setpriv = ["setpriv", "--inh-caps=-all", &bounding];
-            let remedy = "`setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep`";
-            let command = &mut through(&world, &setpriv, &command());
-            let ended = refused(command, FAILED, &[capability, remedy]);
-            assert!(!ended.stderr[0].contains("user namespace"), "{ended}");
-            assert_nothing_left(dir.path());
-            assert_eq!(interfaces(&world), before, "{less}");
-        }
-        let bounding = "--bounding-set=-ipc_lock";
-        let setpriv = [
-            "setpriv",
-            "--inh-caps=-all",
-            bounding,
-            "prlimit",
-            "--memlock=65536",
-        ];
-        let words = ["CAP_IPC_LOCK", "ulimit -l"];
-        refused(&mut through(&world, &setpriv, &command()), FAILED, &words);
-        assert_nothing_left(dir.path());
-        assert_eq!(interfaces(&world), before);
-    });
-}
-
-#[test]
-fn primary_needs_no_privilege_but_four() {
-    with_af_xdp!({
-        if !has("setpriv", "primaries with less privilege") {
-            return;
-        }
         let world = world(2, "each");
-        let before = interfaces(&world);
-        let mut group = Group::prepare(&world, setup(2, "each"));
-        let needed = NEEDED.map(|name| format!("+{name}")).join(",");
-        let bounding = format!("--bounding-set=-all,{needed}");
-        let less = ["setpriv", "--inh-caps=-all", &bounding];
-        let mut server = Process::start(&mut through(&world, &less, &group.server_command()));
-        server.wait_for_stderr("readiness", |line| line.starts_with("ready:"));
-        println!("CapEff {}", status_of(server.pid(), "CapEff"));
-        assert_eq!(status_of(server.pid(), "CapEff"), "0000008000007000");
-        group.put_server(server);
-        for id in 0..2 {
-            group.start_client(id);
-        }
+        let mut group = Group::start(&world, setup(2, "each"));
         world.ping_both_ways();
-        world.transfer(World::EAST, 5 << 20);
+        group.take_server().kill();
+        let other = |arg: &OsStr| {
+            let arg = arg.to_string_lossy();
+            arg.replace("iface=veth0", "iface=veth0,match=udp:7777")
+        };
+        let args: Vec<_> = group.server_command().get_args().map(other).collect();
+        let mut command = world.command("mp_server");
+        command.arg("--log-level=error").args(args);
+        refused(&mut command, FAILED, &["iface=veth0\"", "the same --vdev"]);
+        assert_eq!(pings(&world, 20).0, 0, "the clients go on");
+        group.open();
+        world.ping_both_ways();
         group.finish();
-        assert_eq!(interfaces(&world), before);
     });
 }

@@ -11,7 +11,7 @@ use crate::tidy::{self, Repository};
 use crate::workspace::{Workspace, cargo};
 
 /// Program tests that want real root; `net` runs them, `programs` the others.
-const NET_TESTS: &str = "net";
+const NET_TESTS: &[&str] = &["net", "xdp"];
 
 /// How long, and how often inside each kind of ring operation, `test` kills processes.
 const STORM_SECONDS: u64 = 20;
@@ -150,7 +150,7 @@ impl<'a> Plan<'a> {
         for name in self
             .program_tests()
             .iter()
-            .filter(|name| *name != NET_TESTS)
+            .filter(|name| !NET_TESTS.contains(&name.as_str()))
         {
             tests.args(["--test", name]);
         }
@@ -164,13 +164,20 @@ impl<'a> Plan<'a> {
         if !is_root() {
             return self.skipped("net", "it needs root; run `sudo -E cargo xtask net`");
         }
-        if !self.program_tests().iter().any(|name| name == NET_TESTS) {
-            return self.failed("net", "tests/tests/net.rs is missing");
+        let known = self.program_tests();
+        if let Some(name) = NET_TESTS
+            .iter()
+            .find(|name| !known.iter().any(|test| test == *name))
+        {
+            return self.failed("net", &format!("tests/tests/{name}.rs is missing"));
         }
         if !self.build_programs() {
             return;
         }
-        let mut tests = self.cargo(&["test", "-p", "forebay-tests", "--test", NET_TESTS]);
+        let mut tests = self.cargo(&["test", "-p", "forebay-tests", "--no-fail-fast"]);
+        for name in NET_TESTS {
+            tests.args(["--test", name]);
+        }
         self.program_environment(&mut tests);
         tests.arg("--").args(filter).arg("--test-threads=1");
         self.tests("tests as root", tests);
