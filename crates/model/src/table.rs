@@ -150,7 +150,7 @@ const HARMLESS: &[Harmless] = &[
     Harmless {
         kinds: &[Late],
         file: "mbuf/frames.rs",
-        function: "give",
+        function: "hand_over",
         line: "given.producer.store",
         why: "the last step: until then the intent tells the sweep",
     },
