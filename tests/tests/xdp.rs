@@ -138,6 +138,19 @@ fn carry(clients: u32, queues: &str) {
     assert_eq!(interfaces(&world), before);
 }
 
+/// Needs Linux 6.6.
+#[test]
+fn packets_of_several_buffers_cross() {
+    with_af_xdp!({
+        let world = World::queued(9000, Offloads::OFF, [1, 2]);
+        let group = Group::start(&world, setup(2, "server"));
+        world.ping_both_ways();
+        world.transfer(World::EAST, 50_000_000);
+        assert_counts_agree(&group);
+        group.finish();
+    });
+}
+
 #[test]
 fn one_client_with_queues_of_its_own_carries_everything() {
     with_af_xdp!({ carry(1, "each") });

@@ -143,31 +143,6 @@ fn wrong_arguments_are_named_with_what_would_be_right() {
 }
 
 #[test]
-fn mtu_beyond_what_a_frame_takes_is_refused() {
-    with_af_xdp!({
-        let (world, dir) = (world(2, "server"), tempfile::tempdir().unwrap());
-        world.middle.mtu("veth0", 9000).unwrap();
-        let words = ["MTU", "9000", "ip link set veth0 mtu"];
-        let ended = refused(
-            &mut server(&world, dir.path(), "net_af_xdp0,iface=veth0"),
-            FAILED,
-            &words,
-        );
-        assert_nothing_left(dir.path());
-        // What it proposes has to do.
-        let most = ended.stderr[0].rsplit("mtu ").next().unwrap_or_default();
-        let most: u32 = most.trim_matches('`').parse().unwrap();
-        world.middle.mtu("veth0", most).unwrap();
-        let mut started =
-            Process::start(&mut server(&world, dir.path(), "net_af_xdp0,iface=veth0"));
-        wait_for("the program", || attached(&world, "veth0"));
-        assert!(started.is_alive());
-        assert_eq!(started.stop().status.code(), Some(0));
-        assert_nothing_left(dir.path());
-    });
-}
-
-#[test]
 fn interface_of_another_group_is_refused() {
     with_af_xdp!({
         let dir = tempfile::tempdir().unwrap();

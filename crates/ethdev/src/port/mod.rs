@@ -235,7 +235,8 @@ impl Port {
 
     /// As [`Ports::reap`](crate::Ports::reap), of this port.
     pub fn reap(&self, lcore: &mbuf::Lcore) -> u32 {
-        if self.primary {
+        // A proxied device is ours, whoever died at the other end.
+        if self.primary && !self.proxied.is(Direction::Tx) {
             self.control().device.reap(lcore)
         } else {
             0
