@@ -393,16 +393,29 @@ impl Drop for End<'_> {
     }
 }
 
-/// Pings both ways, and says how many were lost of how many.
-fn pings(world: &World, count: u16) -> (u16, u16) {
+/// Pings both ways, and says how many were lost that were waited for so long.
+fn pings(world: &World, count: u16, timeout: Duration) -> u16 {
     let ping = Ping {
         count,
-        timeout: Duration::from_millis(500),
+        timeout,
         ..Ping::default()
     };
-    let lost = [(&world.west, World::EAST), (&world.east, World::WEST)]
-        .map(|(from, to)| lab::ping(from, to, &ping).unwrap().lost());
-    (lost.iter().sum(), 2 * count)
+    let ways = [(&world.west, World::EAST), (&world.east, World::WEST)];
+    ways.map(|(from, to)| lab::ping(from, to, &ping).unwrap().lost())
+        .iter()
+        .sum()
+}
+
+/// For what does not come.
+const SHORT: Duration = Duration::from_millis(300);
+/// For what has to come, on a machine that has other things to do.
+const LONG: Duration = Duration::from_secs(3);
+
+/// Frames that the kernel had no frame or no room for, all ports together.
+fn missed(group: &Group<'_>) -> u64 {
+    let sample = group.settle();
+    let ports = sample.json()["ports"].as_array().into_iter().flatten();
+    ports.filter_map(|port| port["rx_missed"].as_u64()).sum()
 }
 
 /// Frames that one process may have taken and not passed on yet: a burst of each port's queue, and what it collects for either.
@@ -421,21 +434,24 @@ fn killed_primary_is_not_missed_and_the_next_one_takes_over() {
         let clients = group.pids()[1..].to_vec();
 
         let mut stream = Stream::open(&world, 200);
-        let (enough, gap) = (AtomicBool::new(false), Duration::from_micros(500));
+        let (enough, gap) = (AtomicBool::new(false), Duration::from_millis(1));
         thread::scope(|scope| {
             let end = End(&enough);
             scope.spawn(|| stream.send_while(gap, |_| !enough.load(Ordering::Relaxed)));
             for _ in 0..3 {
                 group.take_server().kill();
-                assert_eq!(pings(&world, 50).0, 0, "without a primary");
+                assert_eq!(pings(&world, 50, LONG), 0, "without a primary");
                 let now = ["veth0", "veth1"].map(|name| attached(&world, name));
                 assert_eq!(now, programs, "the program without a primary");
                 group.open();
-                let said = group.server().stderr();
-                let told = "taken over as the last primary left it";
-                let count = said.iter().filter(|line| line.contains(told)).count();
-                assert_eq!(count, 2, "{said:#?}");
-                assert_eq!(pings(&world, 20).0, 0, "with the next primary");
+                // Notices are written by a thread of their own.
+                wait_for("both ports to be taken over", || {
+                    let told = "taken over as the last primary left it";
+                    let said = group.server().stderr();
+                    let count = said.iter().filter(|line| line.contains(told)).count();
+                    (count == 2).then_some(())
+                });
+                assert_eq!(pings(&world, 20, LONG), 0, "with the next primary");
                 let now = ["veth0", "veth1"].map(|name| attached(&world, name));
                 assert_eq!(now, programs, "the program with the next primary");
             }
@@ -443,12 +459,13 @@ fn killed_primary_is_not_missed_and_the_next_one_takes_over() {
         });
         let arrived = stream.arrived(0);
         let lost = stream.sent() as usize - arrived.count;
-        println!("{lost} of {} lost over 3 kills", stream.sent());
-        assert_eq!(
-            (lost, arrived.damaged, arrived.duplicates),
-            (0, 0, 0),
-            "{arrived:?}"
+        let missed = usize::try_from(missed(&group)).unwrap();
+        println!(
+            "{lost} of {} lost over 3 kills; {missed} missed",
+            stream.sent()
         );
+        assert!(lost <= missed, "{lost} lost, {missed} missed");
+        assert_eq!((arrived.damaged, arrived.duplicates), (0, 0), "{arrived:?}");
         assert_eq!(group.pids()[1..], clients, "the clients are the same");
         group.check();
         group.finish();
@@ -512,7 +529,7 @@ fn queue_of_a_killed_client_is_served_by_the_primary_and_then_by_its_successor()
                     let flow = u16::try_from(number % u32::from(FLOWS)).unwrap();
                     from.send(&frame::udp(2000 + flow, number)).unwrap();
                     number += 1;
-                    let due = start + Duration::from_micros(200) * number;
+                    let due = start + Duration::from_micros(500) * number;
                     thread::sleep(due.saturating_duration_since(Instant::now()));
                 }
                 number
@@ -520,12 +537,13 @@ fn queue_of_a_killed_client_is_served_by_the_primary_and_then_by_its_successor()
             for id in [0, 1, 0, 1] {
                 thread::sleep(Duration::from_millis(200));
                 group.take_client(id).kill();
-                wait_for("the death to be seen", || {
-                    (!group.sample().is_present(id)).then_some(())
+                wait_for("the primary to stand in", || {
+                    (pings(&world, 4, SHORT) == 0).then_some(())
                 });
-                assert_eq!(pings(&world, 20).0, 0, "without client {id}");
+                assert!(!group.sample().is_present(id));
+                assert_eq!(pings(&world, 20, LONG), 0, "without client {id}");
                 group.start_client(id);
-                assert_eq!(pings(&world, 20).0, 0, "with the next client {id}");
+                assert_eq!(pings(&world, 20, LONG), 0, "with the next client {id}");
             }
             drop(end);
             (sender.join().unwrap(), collector.join().unwrap())
@@ -533,9 +551,10 @@ fn queue_of_a_killed_client_is_served_by_the_primary_and_then_by_its_successor()
         let distinct: BTreeSet<_> = arrived.iter().collect();
         let lost = sent as usize - distinct.len();
         let twice = arrived.len() - distinct.len();
-        println!("{lost} of {sent} lost and {twice} came twice over 4 kills");
+        let missed = usize::try_from(missed(&group)).unwrap();
+        println!("{lost} of {sent} lost and {twice} came twice over 4 kills; {missed} missed");
         assert!(
-            lost <= 4 * HELD_MAX && twice <= 4 * HELD_MAX,
+            lost <= 4 * HELD_MAX + missed && twice <= 4 * HELD_MAX,
             "{lost} lost, {twice} twice"
         );
 
@@ -711,7 +730,7 @@ fn interface_that_goes_down_and_up_carries_again() {
             world.ping_both_ways();
             for name in ["veth0", "veth1"] {
                 world.middle.down(name).unwrap();
-                assert_eq!(pings(&world, 3), (6, 6), "{name} is down");
+                assert_eq!(pings(&world, 3, SHORT), 6, "{name} is down");
                 world.middle.up(name).unwrap();
                 world.ping_both_ways();
             }
@@ -781,7 +800,7 @@ fn killed_reader_of_all_ports_is_replaced() {
         world.ping_both_ways();
         for _ in 0..3 {
             group.take_server().kill();
-            assert_eq!(pings(&world, 2).0, 4, "without a reader");
+            assert_eq!(pings(&world, 2, SHORT), 4, "without a reader");
             group.open();
             world.ping_both_ways();
         }
@@ -804,7 +823,7 @@ fn next_primary_with_another_filter_is_refused_while_somebody_lives() {
         let mut command = world.command("mp_server");
         command.arg("--log-level=error").args(args);
         refused(&mut command, FAILED, &["iface=veth0\"", "the same --vdev"]);
-        assert_eq!(pings(&world, 20).0, 0, "the clients go on");
+        assert_eq!(pings(&world, 20, LONG), 0, "the clients go on");
         group.open();
         world.ping_both_ways();
         group.finish();
