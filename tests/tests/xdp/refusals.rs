@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use forebay_tests::{Group, Leftovers, Process, Setup, World, refused, skip, wait_for};
+use forebay_tests::{Group, Leftovers, Process, Setup, World, refused, skip};
 use lab::Offloads;
 
 use crate::{
