@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{child, example};
 
 /// What installs what is missing.
-pub(crate) const INSTALL: &str = "apt-get install libdpdk-dev gcc pkg-config dpkg-dev";
+pub(crate) const INSTALL: &str = "apt-get install libdpdk-dev dpdk-dev gcc pkg-config dpkg-dev";
 
 /// How long the compiler may take.
 const BUILD_MAX: Duration = Duration::from_secs(120);

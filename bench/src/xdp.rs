@@ -3,7 +3,8 @@
 //! Both look all the time, and both count the time of the bursts in which something was received or sent, and of no other: `testpmd` by
 //! `--record-core-cycles`, ours in the same places by the clock. So a burst of ours has two looks at the clock in it, some 50 ns. Receiving is
 //! at a fixed load, since the sender's core runs the receiver's softirq and has less to give than a receiver takes. What is received
-//! is freed; what is sent is made, buffer by buffer, 64 bytes each.
+//! is freed; what is sent is made, buffer by buffer, 64 bytes each. Neither asks the device for hash and tag, which the peer cannot: with
+//! `metadata=1` the ratio of receiving was 0.92, quartiles 0.75 and 0.96, since the line before each frame has to come over too.
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
