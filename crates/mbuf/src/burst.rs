@@ -314,17 +314,13 @@ impl<'c> Burst<'c> {
 
     /// Asks the processor to fetch the lines where the data of the mbufs from place `from` on starts, and what stands just before it.
     pub fn prefetch_fronts(&self, from: usize) {
-        let mut finder = self.lcore.finder();
         for bits in self.indices().iter().skip(from) {
             let index = MbufIndex::from_bits(*bits);
-            let Some(record) = finder.find(index) else {
-                continue;
-            };
-            let start = usize::from(record.extent().offset);
-            if let Some((cache, _)) = self.lcore.find(index)
-                && let Some(before) = cache.pool().frame(index, start.saturating_sub(1), 0)
-            {
-                crate::pool::prefetch(before.as_ptr());
+            if let Some((cache, record)) = self.lcore.find(index) {
+                let before = usize::from(record.extent().offset).saturating_sub(1);
+                if let Some(before) = cache.pool().frame(index, before, 0) {
+                    crate::pool::prefetch(before.as_ptr());
+                }
             }
         }
     }

@@ -35,7 +35,7 @@
 //! let eal = Eal::init(args)?;
 //! println!("{} process, main lcore {}", eal.proc_type(), eal.main_lcore());
 //!
-//! let _guard = Guard::start(&eal)?;                // gives back what killed processes held
+//! let guard = Guard::start(&eal)?;                 // gives back what killed processes held
 //! let region = eal.region();
 //! let pool = Pool::create(region, &PoolConfig::new("mbuf_pool_0", 4096))?;
 //! let ring = Ring::create(region, "dispatch_ring_p0_q0", 128, None, Flags::SP_ENQ | Flags::SC_DEQ)?;
@@ -46,6 +46,8 @@
 //! port.rx_queue_setup(QueueId(0), 1024, pool)?;
 //! port.tx_queue_setup(QueueId(0), 1024)?;
 //! port.start()?;
+//! let reaped = ports.clone();
+//! guard.reap_with(move |lcore| reaped.reap(lcore)); // and what they left in queues of AF_XDP
 //!
 //! let worker = eal.launch(eal.worker_lcores()[0], || 6 * 7)?;   // a function on another lcore
 //! assert_eq!(worker.wait()?, 42);
@@ -60,8 +62,9 @@
 //! burst.clear();                                   // what was not taken is ours to drop
 //!
 //! drop((rx, to_client, burst));                    // before the lcore that they belong to
-//! drop(lcore);
 //! port.close()?;
+//! port.reclaim(&lcore);                            // frames that a device had
+//! drop((lcore, guard));
 //! eal.cleanup()?;
 //! # Ok(())
 //! # }

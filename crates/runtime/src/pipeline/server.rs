@@ -194,7 +194,8 @@ impl Server {
         let outcome = self.forward((eal, guard), args, stop);
         // The screen stops with the server, whatever ended it.
         let watched = watcher.wait();
-        let lcore = Lcore::new(eal.claim_slot("server")?);
+        // Without a slot frames stay where the next server finds them.
+        let lcore = eal.claim_slot("server").map(Lcore::new).ok();
         for id in &self.ids {
             let port = self.ports.port(*id)?;
             // Clients that go on keep their queues, and the next server takes the ports over as they are.
@@ -203,7 +204,9 @@ impl Server {
             } else {
                 port.close()?;
             }
-            port.reclaim(&lcore);
+            if let Some(lcore) = &lcore {
+                port.reclaim(lcore);
+            }
         }
         outcome.and(watched)
     }

@@ -135,7 +135,7 @@ impl XdpRx {
         let Ok(all) = sockopt::xdp_statistics(&*self.fd) else {
             return;
         };
-        // No room in the RX ring, or no frame to put it into: the kernel counts either as dropped, too.
+        // Counted apart: no frame to put it into, and no room in the RX ring.
         let sum = all.rx_dropped + all.rx_ring_full.unwrap_or(0);
         let [low, _] = halves(sum);
         let before = self.record.missed.load(Ordering::Relaxed);
@@ -205,8 +205,12 @@ impl RxQueue for XdpRx {
         if self.describes {
             // They come from the core that received: all at once, and not one after the other.
             burst.prefetch_fronts(before);
-            for mut mbuf in burst.iter_mut().skip(before) {
-                describe(&mut mbuf);
+            for (place, mut mbuf) in burst.iter_mut().skip(before).enumerate() {
+                // Before a further part of a packet stands what the frame held earlier.
+                let is_first = place == 0 || taken.more >> (place - 1) & 1 == 0;
+                if is_first {
+                    describe(&mut mbuf);
+                }
             }
         }
         let taken = if taken.more == 0 {

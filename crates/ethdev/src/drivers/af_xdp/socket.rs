@@ -207,7 +207,7 @@ impl Port {
             return Err(Error::Frames {
                 device: self.device.clone(),
                 pool: "none".into(),
-                reason: "can be sent from: configure one RX queue at least, whose pool is the memory of all sockets".into(),
+                reason: "cannot be sent from: configure one RX queue at least, whose pool is the memory of all sockets".into(),
             });
         };
         for queue in (0..).take(self.sockets.len()).map(QueueId) {
