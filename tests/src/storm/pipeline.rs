@@ -618,7 +618,11 @@ impl<'o> Storm<'o> {
         );
         self.journal(place, what, &age);
         let absence = self.random.duration(ABSENCE);
+        let start = Instant::now();
         let slow = self.actors[place].kill(absence, &self.logs);
+        // Until the kernel lets go of its lock it is not dead, and nobody takes its place: what it carried for others stands.
+        let took = start.elapsed();
+        self.actors.iter_mut().for_each(|actor| actor.forgive(took));
         self.verdict.kills += 1;
         if let Some(slow) = slow {
             eprintln!("storm: {} {slow}", self.actors[place].role);
