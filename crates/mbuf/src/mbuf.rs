@@ -32,6 +32,17 @@ use crate::meta::{IN_TRANSIT, Links, Meta, Place, Span};
 use crate::pool::Pool;
 use crate::tag::Tag;
 
+/// A packet as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'m> {
+    /// The bytes of the first segment.
+    pub data: &'m [u8],
+    /// Bytes in all segments.
+    pub packet_len: usize,
+    /// What is known of it, and wanted for it.
+    pub flags: OffloadFlags,
+}
+
 /// A packet buffer that this thread owns: one segment, or the first of a chain.
 #[must_use = "dropping an mbuf frees it"]
 pub struct Mbuf<'c> {
@@ -145,6 +156,68 @@ impl<'c> Mbuf<'c> {
     #[must_use]
     pub fn data(&self) -> &[u8] {
         self.part().bytes()
+    }
+
+    /// All that who parses a packet asks of it, at the price of one question.
+    #[inline]
+    #[must_use]
+    pub fn look(&self) -> Look<'_> {
+        let part = self.part();
+        let (data, links) = (part.bytes(), part.meta.links());
+        Look {
+            data,
+            packet_len: if links.next.is_none() {
+                data.len()
+            } else {
+                part.meta.span().packet_len as usize
+            },
+            flags: OffloadFlags::from_bits(part.meta.flags()),
+        }
+    }
+
+    /// Cuts a packet of one segment down to the `len` bytes from `front` on; `false`, and nothing done, if it has not so many, or
+    /// several segments.
+    #[inline]
+    pub fn keep(&mut self, front: usize, len: usize) -> bool {
+        let part = self.changing();
+        let span = part.span();
+        let (Ok(front), Ok(len)) = (u16::try_from(front), u16::try_from(len)) else {
+            return false;
+        };
+        let fits = u32::from(front) + u32::from(len) <= u32::from(span.len);
+        if !fits || !part.meta.links().next.is_none() {
+            return false;
+        }
+        part.meta.set_span(Span {
+            off: span.off + front,
+            len,
+            packet_len: u32::from(len),
+        });
+        true
+    }
+
+    /// Makes room for `n` bytes before the data of a packet of one segment, replaces all flags, and returns the whole of it;
+    /// `None`, and nothing done, if there is not so much headroom, clones share it, or it has several segments.
+    #[inline]
+    pub fn wrap(&mut self, n: usize, flags: OffloadFlags) -> Option<&mut [u8]> {
+        let part = PartMut(self.changing());
+        if !part.0.meta.links().next.is_none() {
+            return None;
+        }
+        let (mut span, meta) = (part.0.span(), part.0.meta);
+        let (_, frame) = part.into_frame()?;
+        let short = u16::try_from(n).ok()?;
+        span.off = span.off.checked_sub(short)?;
+        span.len = span.len.checked_add(short)?;
+        span.packet_len = span.packet_len.wrapping_add(u32::from(short));
+        let data = frame.get_mut(span.range())?;
+        meta.set_span(span);
+        let before = meta.flags();
+        let after = before & !OffloadFlags::MASK | flags.bits();
+        if after != before {
+            meta.set_flags(after);
+        }
+        Some(data)
     }
 
     /// The bytes of the first segment, to write; `None` if clones share them.
