@@ -1,0 +1,3 @@
+//! Neighbours: who has which Ethernet address.
+
+pub mod neighbour;
