@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod fuzz;
 mod numa;
 mod plan;
 mod source;
@@ -94,6 +95,14 @@ enum Chore {
     },
     /// The crates with `unsafe`, interpreted by Miri on plain memory
     Miri,
+    /// Every parser of the stack, fed with what a fuzzer comes upon
+    Fuzz {
+        /// Only this target: a file of fuzz/fuzz_targets
+        target: Option<String>,
+        /// How long each is fed
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
+    },
     /// Memory on two NUMA nodes, in a machine that QEMU plays: docs/testing.md. Not part of `test`
     Numa,
     /// How fast, beside DPDK on the same machine: docs/performance.md
@@ -143,6 +152,7 @@ fn main() -> ExitCode {
         Chore::Loom => plan.loom(),
         Chore::Model { filter } => plan.model(filter.as_deref()),
         Chore::Miri => plan.miri(),
+        Chore::Fuzz { target, seconds } => plan.fuzz(target.as_deref(), seconds),
         Chore::Numa => plan.numa(),
         Chore::Bench(args) if args.instructions => {
             plan.instructions(args.only.as_deref(), args.bless);

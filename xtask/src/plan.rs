@@ -19,6 +19,9 @@ const STORM_KILLS: u32 = 10;
 /// The same with other ports.
 const SHORT_STORM_SECONDS: u64 = 10;
 
+/// How long `test` feeds each fuzz target.
+const FUZZ_SECONDS: u64 = 3;
+
 /// Crates that loom explores.
 const LOOM_CRATES: &[&str] = &["forebay-ring", "forebay-mbuf"];
 
@@ -96,6 +99,7 @@ impl<'a> Plan<'a> {
         self.loom();
         self.model(None);
         self.miri();
+        self.fuzz(None, FUZZ_SECONDS);
         self.instructions(None, false);
     }
 
@@ -367,7 +371,7 @@ impl<'a> Plan<'a> {
     }
 
     /// A step that passes or fails as a whole.
-    fn verdict(&mut self, name: &str, mut command: Command) {
+    pub(crate) fn verdict(&mut self, name: &str, mut command: Command) {
         self.headline(name);
         match step::run(&mut command) {
             Ok(outcome) if outcome.success => self.tally += Tally::PASSED,
@@ -420,7 +424,7 @@ impl<'a> Plan<'a> {
 }
 
 /// Cargo of the nightly toolchain, which is not the pinned one that runs us.
-fn nightly() -> Command {
+pub(crate) fn nightly() -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo"]);
     for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::fuzz;
 use crate::source::Source;
 use crate::workspace::Workspace;
 
@@ -24,12 +25,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["forebay-eal", "forebay-ring", "forebay-mbuf"],
     ),
     (
+        "forebay-netstack",
+        &["forebay-eal", "forebay-ring", "forebay-mbuf"],
+    ),
+    (
         "forebay",
         &[
             "forebay-eal",
             "forebay-ring",
             "forebay-mbuf",
             "forebay-ethdev",
+            "forebay-netstack",
         ],
     ),
     (
@@ -39,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("forebay-tools", &["forebay", "forebay-lab"]),
     ("mp_server", &["forebay"]),
     ("mp_client", &["forebay"]),
+    ("udp_echo", &["forebay"]),
     ("forebay-lab", &[]),
     ("forebay-bench", &["forebay", "forebay-lab"]),
     ("forebay-tests", &["forebay", "forebay-lab"]),
@@ -106,6 +113,7 @@ pub(crate) const RULES: &[Rule] = &[
         "links between documents lead somewhere",
         links_lead_somewhere,
     ),
+    ("every wire parser has a fuzz target", parsers_are_fuzzed),
 ];
 
 /// Everything a rule looks at, read once.
@@ -307,6 +315,7 @@ fn no_file_is_dead(repository: &Repository<'_>) -> Vec<String> {
         .iter()
         .flat_map(|member| &member.roots)
         .map(|root| repository.workspace.relative(root).to_owned())
+        .chain(fuzz_roots(repository.workspace))
         .collect();
     let mut waiting: Vec<PathBuf> = roots.iter().cloned().collect();
     let mut alive = BTreeSet::new();
@@ -324,6 +333,38 @@ fn no_file_is_dead(repository: &Repository<'_>) -> Vec<String> {
         .keys()
         .filter(|path| !alive.contains(*path));
     dead.map(|path| format!("{}: no `mod` leads to it", path.display()))
+        .collect()
+}
+
+/// The first source file of each fuzz target, which is outside of the workspace.
+fn fuzz_roots(workspace: &Workspace) -> impl Iterator<Item = PathBuf> {
+    let folder = Path::new(fuzz::FOLDER).join(fuzz::TARGETS);
+    let names = fuzz::targets(workspace).into_iter();
+    names.map(move |name| folder.join(name).with_extension("rs"))
+}
+
+/// Where a file is a protocol.
+const PARSERS: &str = "crates/netstack/src/wire";
+
+fn parsers_are_fuzzed(repository: &Repository<'_>) -> Vec<String> {
+    let targets: BTreeSet<PathBuf> = fuzz_roots(repository.workspace)
+        .filter(|root| repository.sources.contains_key(root))
+        .collect();
+    let folder = Path::new(fuzz::FOLDER).join(fuzz::TARGETS);
+    let parsers = repository.sources.keys().filter_map(|path| {
+        let is_parser = path.parent() == Some(Path::new(PARSERS));
+        let name = path.file_name()?;
+        (is_parser && name != "mod.rs").then_some(name)
+    });
+    let missing = parsers.filter(|name| !targets.contains(&folder.join(name)));
+    missing
+        .map(|name| {
+            format!(
+                "{PARSERS}/{}: no fuzz target of its name in {}",
+                name.display(),
+                fuzz::FOLDER
+            )
+        })
         .collect()
 }
 
@@ -381,6 +422,7 @@ fn programs_are_documented(repository: &Repository<'_>) -> Vec<String> {
         ("forebay-tools", "forebay"),
         ("mp_server", "mp_server"),
         ("mp_client", "mp_client"),
+        ("udp_echo", "udp_echo"),
     ] {
         let page = PathBuf::from(format!("docs/{program}.md"));
         let is_member = repository.workspace.member(member).is_some();
@@ -492,6 +534,18 @@ mod tests {
         assert_eq!(found[5].len(), 4);
         assert_eq!(found[6].len(), 3);
         assert_eq!(found[7], ["docs/drivers.md: no row for `net_null`"]);
+    }
+
+    #[test]
+    fn parser_without_a_fuzz_target_is_found() {
+        let parsers = [
+            ("crates/netstack/src/wire/mod.rs", ""),
+            ("crates/netstack/src/wire/udp.rs", ""),
+            ("crates/netstack/src/wire/udp/tests.rs", ""),
+        ];
+        let found = with_files(&empty(), &parsers);
+        let complaint = "crates/netstack/src/wire/udp.rs: no fuzz target of its name in fuzz";
+        assert_eq!(found.last().unwrap(), &[complaint]);
     }
 
     #[test]
