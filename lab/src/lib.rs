@@ -14,7 +14,7 @@
 //! | make a host, a cable, a VLAN         | [`Host::new`], [`veth`], [`Host::vlan`]     |
 //! | set up an interface                  | [`Host::up`], [`Host::address`], [`Host::mtu`], [`Host::offloads`] |
 //! | run code or a program in it          | [`Host::run`], [`Host::command`]            |
-//! | try the path                         | [`ping`], [`tcp_transfer`], [`udp_blast`]   |
+//! | try the path                         | [`ping`], [`tcp_transfer`], [`udp_blast`], [`udp_echo`] |
 //! | send and see raw frames              | [`FrameSocket`]                             |
 //! | end processes                        | [`die_with_parent`], [`die_after`]          |
 //!
@@ -40,6 +40,7 @@
 
 mod address;
 mod data;
+mod echo;
 mod error;
 mod frame;
 mod host;
@@ -56,6 +57,7 @@ mod user;
 mod tests;
 
 pub use address::Cidr;
+pub use echo::{Echo, EchoReport, udp_echo};
 pub use error::Error;
 pub use frame::FrameSocket;
 pub use host::Host;
@@ -64,7 +66,7 @@ pub use ping::{Ping, PingReport, ping};
 pub use rustix::process::Signal;
 pub use sys::{die_after, die_with_parent};
 pub use tcp::{Transfer, TransferReport, Watch, tcp_transfer};
-pub use udp::{Blast, BlastReport, udp_blast};
+pub use udp::{Blast, BlastReport, udp_blast, udp_segment};
 pub use user::{enter, enter_in_child, is_privileged};
 
 #[doc(hidden)]

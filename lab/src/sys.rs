@@ -155,6 +155,25 @@ pub(crate) fn ethtool(
     }
 }
 
+/// Has the kernel cut what a UDP socket sends into datagrams of so many bytes, as late as it can: `UDP_SEGMENT`.
+pub(crate) fn set_udp_segment(socket: BorrowedFd<'_>, len: u16) -> io::Result<()> {
+    let len = libc::c_int::from(len);
+    // SAFETY: the kernel reads four bytes of `len`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const len).cast(),
+            INT_LEN,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// linux/sockios.h.
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -157,4 +158,16 @@ fn verify(packet: &mut [u8]) -> Option<u64> {
     let wanted = u64::from_be_bytes(*sum);
     sum.fill(0);
     (checksum(packet) == wanted).then_some(number)
+}
+
+/// Has the kernel cut what a socket sends into datagrams of so many bytes, as late as it can: `UDP_SEGMENT`, as HTTP/3 uses it.
+///
+/// # Errors
+///
+/// If the kernel does not know that.
+pub fn udp_segment(socket: &UdpSocket, len: u16) -> Result<(), Error> {
+    crate::sys::set_udp_segment(socket.as_fd(), len).map_err(|source| Error::Traffic {
+        what: format!("have datagrams of {len} bytes cut by the kernel"),
+        source,
+    })
 }

@@ -53,6 +53,7 @@ enum Task {
     #[command(after_help = "EXAMPLES:
     forebay demo                                   two secondaries, 100 MB of TCP
     forebay demo --clients 4 --queues each         every secondary reads a queue of its own
+    forebay demo udp                               a process with TCP/IP of its own
     forebay demo --local                           hosts made of rings: no privilege needed
 
 EXIT STATUS:
@@ -70,6 +71,12 @@ EXIT STATUS:
     /// Takes DPDK's arguments; `forebay client --help` lists them.
     #[command(disable_help_flag = true)]
     Client,
+
+    /// Be a host on a port: answer ping, send every UDP datagram back (as udp_echo does)
+    ///
+    /// Takes DPDK's arguments; `forebay udp-echo --help` lists them.
+    #[command(disable_help_flag = true)]
+    UdpEcho,
 
     /// List groups and their processes, alive or dead
     #[command(after_help = "EXAMPLES:
@@ -150,6 +157,9 @@ fn main() -> ExitCode {
     match args.get(1).map(String::as_str) {
         Some("server") => return forebay::pipeline::server("forebay server", without_first(args)),
         Some("client") => return forebay::pipeline::client("forebay client", without_first(args)),
+        Some("udp-echo") => {
+            return forebay::udp_echo::udp_echo("forebay udp-echo", without_first(args));
+        }
         _ => {}
     }
     let cli = match Cli::try_parse_from(&args) {
@@ -180,7 +190,9 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Recovered(args) => recovered::run(&args),
         Task::Check(args) => check::run(&args),
         Task::Clean(args) => clean::run(&args),
-        Task::Server | Task::Client => unreachable!("handed over before clap saw them"),
+        Task::Server | Task::Client | Task::UdpEcho => {
+            unreachable!("handed over before clap saw them")
+        }
     }
 }
 
@@ -252,7 +264,7 @@ mod tests {
         let mut command = Cli::command();
         for task in command.get_subcommands_mut() {
             // The pipeline has help of its own.
-            if task.is_hide_set() || matches!(task.get_name(), "server" | "client") {
+            if task.is_hide_set() || matches!(task.get_name(), "server" | "client" | "udp-echo") {
                 continue;
             }
             let help = task.render_long_help().to_string();

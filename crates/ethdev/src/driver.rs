@@ -97,6 +97,11 @@ pub trait Driver: Sync {
         true
     }
 
+    /// Whether the kernel's own stack stands at the other end of the wire, with the address that the port has.
+    fn faces_kernel(&self) -> bool {
+        false
+    }
+
     /// Opens a port, in the primary. No packet moves before a queue is polled.
     ///
     /// # Errors

@@ -15,6 +15,13 @@ impl MacAddress {
         Self([0x02, b'f', b'b', letter, high, low])
     }
 
+    /// Another address, made of this one: a locally administered station's.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        let [a, b, c, d, e, f] = self.0;
+        Self([(a | 0x02) & 0xfe, b, c, d, e, f ^ 1])
+    }
+
     /// The address in the low six bytes of a word, first octet lowest, as port records have it.
     #[must_use]
     pub const fn from_word(word: u64) -> Self {

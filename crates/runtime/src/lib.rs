@@ -15,6 +15,8 @@
 //! | buffers through rings | [`MbufProducer`], [`MbufConsumer`] | `rte_ring_*_burst` of mbufs |
 //! | ports | [`Ports`], [`Port`], [`TxBuffer`] | `rte_eth_*` |
 //! | after a death: what the dead held is given back | [`guard`] | |
+//! | TCP/IP on a port: ARP, IPv4, IPv6, ICMP, UDP | [`netstack`], [`Worker`] | F-Stack |
+//! | a whole program that is a host | [`Host`], [`HostArgs`], [`udp_echo`] | |
 //! | the server and the client of the lesson | [`pipeline`] | `client_server_mp` |
 //!
 //! # A primary
@@ -133,7 +135,15 @@
 #![forbid(unsafe_code)]
 
 pub mod guard;
+pub mod host;
+mod idle;
+mod pace;
 pub mod pipeline;
+mod program;
+mod stop;
+pub mod udp_echo;
+mod words;
+pub mod worker;
 
 pub use eal::{
     self, Eal, EalArgs, LcoreHandle, LcoreId, Owner, ProcType, Region, Slot, Zone, ZoneKind,
@@ -142,5 +152,10 @@ pub use ethdev::{
     self, Port, PortConfig, PortId, Ports, Proxies, QueueId, RxQueue, TxBuffer, TxQueue,
 };
 pub use guard::Guard;
+pub use host::{Host, HostArgs};
 pub use mbuf::{self, BURST_MAX, Burst, Lcore, Mbuf, MbufConsumer, MbufProducer, Pool, PoolConfig};
+pub use netstack::{self};
 pub use ring::{self, Flags, Ring};
+pub use stop::Stop;
+pub use words::Usage;
+pub use worker::Worker;

@@ -26,7 +26,7 @@ pub(super) struct Group {
 
 /// Where the group's files lie.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     /// Ours: it goes with us.
     Temporary(TempDir),
     /// The user's: it stays.
@@ -34,7 +34,38 @@ enum Place {
 }
 
 impl Place {
-    fn path(&self) -> &Path {
+    /// The folder that the user named, or a temporary one.
+    pub(super) fn make(given: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(path) = given {
+            fs::create_dir_all(path)
+                .with_context(|| format!("--runtime-dir {}", path.display()))?;
+            return Ok(Self::Given(path.to_owned()));
+        }
+        remove_stale();
+        let own = format!("{DIRECTORY}{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&own).tempdir();
+        Ok(Self::Temporary(
+            directory.context("cannot make a temporary directory")?,
+        ))
+    }
+
+    /// Looks that nothing of a group stays behind.
+    pub(super) fn leave(self, prefix: &str) -> anyhow::Result<()> {
+        let left = self.path().join(prefix);
+        anyhow::ensure!(
+            !left.exists(),
+            "{} is still there after the last process",
+            left.display()
+        );
+        if let Self::Temporary(directory) = self {
+            directory
+                .close()
+                .context("cannot remove the demo's directory")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
         match self {
             Self::Temporary(directory) => directory.path(),
             Self::Given(path) => path,
@@ -50,19 +81,7 @@ impl Group {
         stop: &Stop,
         prepare: impl Fn(&mut Command) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
-        let place = match &args.runtime_dir {
-            Some(path) => {
-                fs::create_dir_all(path)
-                    .with_context(|| format!("--runtime-dir {}", path.display()))?;
-                Place::Given(path.clone())
-            }
-            None => {
-                remove_stale();
-                let own = format!("{DIRECTORY}{}-", std::process::id());
-                let directory = tempfile::Builder::new().prefix(&own).tempdir();
-                Place::Temporary(directory.context("cannot make a temporary directory")?)
-            }
-        };
+        let place = Place::make(args.runtime_dir.as_deref())?;
         let prefix = format!("demo-{}", std::process::id());
         let start = |name: &str, eal: &[String], app: &[String]| {
             let (subcommand, _) = name.split_once(' ').unwrap_or((name, ""));
@@ -149,19 +168,7 @@ impl Group {
             client.end()?;
         }
         self.server.end()?;
-        let path = self.place.path();
-        let left = path.join(&self.prefix);
-        anyhow::ensure!(
-            !left.exists(),
-            "{} is still there after the last process",
-            left.display()
-        );
-        if let Place::Temporary(directory) = self.place {
-            directory
-                .close()
-                .context("cannot remove the demo's directory")?;
-        }
-        Ok(())
+        self.place.leave(&self.prefix)
     }
 }
 

@@ -176,11 +176,11 @@ impl World {
 }
 
 /// Whether this kernel knows the protocol of an address: it may have been built without IPv6.
-fn is_spoken(address: &str) -> bool {
+pub(super) fn is_spoken(address: &str) -> bool {
     !address.contains(':') || Path::new("/proc/net/if_inet6").exists()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "to be read by people")]
-fn mega(bytes: u64) -> f64 {
+pub(super) fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

@@ -5,6 +5,8 @@
 //!                                 server ─rings─ clients
 //! ```
 //!
+//! `forebay demo udp` shows a process with TCP/IP of its own instead ([`udp`]).
+//!
 //! The hosts are network namespaces ([`hosts`]) or, with `--local`, made of ring ports ([`local`]).
 //! Everything is gone afterwards, also after Ctrl-C: the namespaces live by descriptors of this
 //! process, the children end with it, and the group's files lie in a directory of the demo.
@@ -15,6 +17,7 @@ mod local;
 mod packet;
 mod process;
 mod report;
+mod udp;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -29,6 +32,10 @@ pub(crate) use local::{HostsArgs, run_hosts};
 /// What to show.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
+    /// What to show: the pipeline of DPDK's lesson, or a process with TCP/IP of its own
+    #[arg(value_name = "WHAT", default_value = "pipeline")]
+    what: What,
+
     /// Make the hosts of ring ports: needs no privilege at all
     #[arg(long)]
     local: bool,
@@ -56,6 +63,15 @@ pub(crate) struct DemoArgs {
     /// Keep the group's files here instead of in a new temporary directory
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+}
+
+/// What there is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// A primary and secondaries between two hosts
+    Pipeline,
+    /// A stack that answers ping and echoes UDP
+    Udp,
 }
 
 /// Who reads the ports.
@@ -179,15 +195,19 @@ fn progress(line: &str) {
 /// Runs the demo; `true` if all that was tried came out right.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     let start = Instant::now();
+    anyhow::ensure!(
+        !(args.local && args.what == What::Udp),
+        "--local shows the pipeline alone; `forebay demo udp` has the kernel as its peer, in a network namespace"
+    );
     if !args.local {
         // Before the first thread: the kernel moves only a process that has one.
         lab::enter()?;
     }
     let stop = Stop::on_signals()?;
-    let is_right = if args.local {
-        local::run(args, &stop)?
-    } else {
-        hosts::run(args, &stop)?
+    let is_right = match args.what {
+        What::Udp => udp::run(args, &stop)?,
+        What::Pipeline if args.local => local::run(args, &stop)?,
+        What::Pipeline => hosts::run(args, &stop)?,
     };
     let verdict = if is_right {
         "all as it should be"

@@ -203,6 +203,16 @@ impl Port {
         self.record.mac()
     }
 
+    /// The address of a stack that stands at this port: the port's, unless the kernel's stack has that at the other end of the wire,
+    /// as that of a `net_tap` does. Then it is one made of it, the same as long as the port's is.
+    pub fn station(&self) -> MacAddress {
+        if self.driver.faces_kernel() {
+            self.mac().opposite()
+        } else {
+            self.mac()
+        }
+    }
+
     /// The largest packet without the Ethernet header.
     pub fn mtu(&self) -> u16 {
         self.record.mtu()

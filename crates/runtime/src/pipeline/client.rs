@@ -12,11 +12,11 @@ use mbuf::{BURST_MAX, Burst, Lcore, MbufConsumer};
 use ring::Ring;
 
 use super::args::{ClientArgs, Queues, Usage};
-use super::idle::{Idle, Waited};
-use super::pace::Pace;
 use super::ring_name;
 use super::stats::{ClientCounters, PORTS_MAX, PortInfo};
-use super::stop::Stop;
+use crate::idle::{Idle, Waited};
+use crate::pace::Pace;
+use crate::stop::Stop;
 
 /// How often a client looks whether there is one.
 const POLL: Duration = Duration::from_millis(5);

@@ -14,11 +14,11 @@ use ring::{Flags, Ring};
 use crate::guard::Guard;
 
 use super::args::{Dispatch, Queues, ServerArgs, Usage};
-use super::idle::{Idle, Waited};
-use super::pace::Pace;
 use super::stats::{CLIENTS_MAX, PortCounters, PortInfo, RingCounters};
-use super::stop::Stop;
 use super::{POOL, ring_name, screen};
+use crate::idle::{Idle, Waited};
+use crate::pace::Pace;
+use crate::stop::Stop;
 
 /// Descriptors a queue, as in the lesson (`RTE_MP_RX_DESC_DEFAULT`).
 const DESCRIPTORS: u32 = 1024;

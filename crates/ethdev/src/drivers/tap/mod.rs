@@ -106,6 +106,10 @@ impl Driver for Tap {
         true
     }
 
+    fn faces_kernel(&self) -> bool {
+        true
+    }
+
     fn probe(&self, cx: &Probe<'_>, args: &DevArgs) -> Result<Box<dyn Device>, Error> {
         let mut port = Port::open(cx.port, args)?;
         port.make()?;

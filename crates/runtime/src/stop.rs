@@ -11,14 +11,18 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// What the signals do.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub struct Stop {
     flag: Arc<AtomicBool>,
     told: UnixStream,
 }
 
 impl Stop {
-    /// From now on.
-    pub(super) fn on_signals() -> std::io::Result<Self> {
+    /// Has them do so from now on.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn on_signals() -> std::io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         let (told, tell) = UnixStream::pair()?;
         for signal in [SIGINT, SIGTERM] {
@@ -31,7 +35,8 @@ impl Stop {
 
     /// Whether it is time.
     #[inline]
-    pub(super) fn is_set(&self) -> bool {
+    #[must_use]
+    pub fn is_set(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }
 }

@@ -14,7 +14,7 @@ const FRESH: Duration = Duration::from_millis(1);
 
 /// The heartbeat of one loop.
 #[derive(Debug)]
-pub(super) struct Pace<'r> {
+pub(crate) struct Pace<'r> {
     run: &'r RunCounters,
     stall: Option<Stall>,
 }
@@ -30,7 +30,7 @@ struct Stall {
 
 impl<'r> Pace<'r> {
     /// Of the calling thread's loop.
-    pub(super) fn new(run: &'r RunCounters, stall_report: bool) -> Self {
+    pub(crate) fn new(run: &'r RunCounters, stall_report: bool) -> Self {
         let stall = || {
             let schedstat = File::open("/proc/thread-self/schedstat").ok()?;
             let now = Instant::now();
@@ -49,7 +49,7 @@ impl<'r> Pace<'r> {
 
     /// Once a round.
     #[inline]
-    pub(super) fn round(&mut self) {
+    pub(crate) fn round(&mut self) {
         self.run.loops.add(1);
         if let Some(stall) = &mut self.stall {
             self.run.stall_ns.raise(stall.round());
@@ -59,7 +59,7 @@ impl<'r> Pace<'r> {
 
 impl Pace<'_> {
     /// After a sleep: what went by was nobody's round.
-    pub(super) fn slept(&mut self) {
+    pub(crate) fn slept(&mut self) {
         if let Some(stall) = &mut self.stall {
             let now = Instant::now();
             stall.waited_ns = waited_ns(&stall.schedstat);

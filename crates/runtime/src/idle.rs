@@ -1,8 +1,8 @@
 //! What a loop does when it found nothing: ever less, and then it sleeps.
 //!
 //! ```text
-//! turns without work   1 ..= 64    ..= 256    ..= 356 with devices         then
-//!                      spins       yields     naps of 50 microseconds      sleeps until there is work, 100 ms at most
+//! without work   64 turns   192 turns, or 20 microseconds   100 turns, with devices    then
+//!                spins      yields                          naps of 50 microseconds    sleeps until there is work, 100 ms at most
 //! ```
 //!
 //! The naps bridge what a device takes to wake a sleeper: a conversation goes on without it, and only the first packet after a silence
@@ -13,19 +13,22 @@
 use std::hint;
 use std::os::fd::AsFd as _;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eal::process::SlotRecord;
 use eal::sleep::{Cause, Found, Source, WaitSet, sleep};
 use eal::sync::Ordering;
 use eal::{Doorbell, Region, Slot};
 
-use super::stop::Stop;
+use crate::stop::Stop;
 
 /// Turns that only tell the processor's other thread to go ahead.
 const SPIN_TURNS: u32 = 64;
-/// Turns, counted from the first, after which the core is lent to whoever wants it.
-const YIELD_TURNS: u32 = 256;
+/// Turns after that in which the core is lent to whoever wants it.
+const YIELD_TURNS: u32 = 192;
+/// How long a loop does so instead that only has devices, not rings that a nap would let overflow: a turn that looks into a device
+/// takes ten times as long as one that looks into a ring.
+const YIELD: Duration = Duration::from_micros(20);
 /// Turns that nap, where there are devices: in all more than the 4 ms that `net_af_packet` takes to wake a sleeper.
 const NAP_TURNS: u32 = 100;
 /// How long a nap takes. A ring of 128 takes a million packets a second through it.
@@ -40,8 +43,11 @@ const WITHOUT_DEVICES: Duration = Duration::from_millis(4);
 
 /// Counts the turns without work, and sleeps.
 #[derive(Debug)]
-pub(super) struct Idle<'s> {
+pub(crate) struct Idle<'s> {
     turns: u32,
+    /// Yields for a time, which began then.
+    since: Option<Option<Instant>>,
+    naps: u32,
     busy_poll: bool,
     /// `None`: not needed, or it cannot be had.
     bell: Option<Doorbell>,
@@ -54,7 +60,7 @@ pub(super) struct Idle<'s> {
 
 /// What a wait was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waited {
+pub(crate) enum Waited {
     /// A moment, by which nobody need have noticed.
     Little,
     /// A sleep: the clock went on, and who is there may have changed.
@@ -63,7 +69,7 @@ pub(super) enum Waited {
 
 impl<'s> Idle<'s> {
     /// Of the thread of `slot`. `busy_poll`: never sleep.
-    pub(super) fn new(slot: &Slot, busy_poll: bool, stop: &'s Stop) -> Self {
+    pub(crate) fn new(slot: &Slot, busy_poll: bool, stop: &'s Stop) -> Self {
         let open = || {
             slot.doorbell()
                 .inspect_err(|error| {
@@ -73,6 +79,8 @@ impl<'s> Idle<'s> {
         };
         Self {
             turns: 0,
+            since: None,
+            naps: 0,
             busy_poll,
             bell: if busy_poll { None } else { open() },
             stop,
@@ -82,35 +90,70 @@ impl<'s> Idle<'s> {
         }
     }
 
+    /// Of a thread that only looks into devices: it naps sooner.
+    pub(crate) fn of_devices(slot: &Slot, busy_poll: bool, stop: &'s Stop) -> Self {
+        Self {
+            since: Some(None),
+            ..Self::new(slot, busy_poll, stop)
+        }
+    }
+
     /// There was work.
     #[inline]
-    pub(super) fn reset(&mut self) {
-        (self.turns, self.fruitless) = (0, 0);
+    pub(crate) fn reset(&mut self) {
+        (self.turns, self.naps, self.fruitless) = (0, 0, 0);
+        self.since = self.since.map(|_| None);
     }
 
     /// There was none in any of the sources: spins, yields, naps, sleeps. What is to be sent has been sent.
-    pub(super) fn wait(&mut self, sources: &mut dyn Source) -> Waited {
+    pub(crate) fn wait(&mut self, sources: &mut dyn Source) -> Waited {
+        self.wait_at_most(sources, SLEEP)
+    }
+
+    /// The same for who has something to do after `limit`, whether there is work or not.
+    pub(crate) fn wait_at_most(&mut self, sources: &mut dyn Source, limit: Duration) -> Waited {
+        if limit.is_zero() {
+            return Waited::Little;
+        }
+        let nap = NAP.min(limit);
         self.turns = self.turns.saturating_add(1);
-        match (self.turns, &self.bell) {
-            (..=SPIN_TURNS, _) => hint::spin_loop(),
-            (..=YIELD_TURNS, _) => thread::yield_now(),
-            _ if self.busy_poll => thread::yield_now(),
-            (_, None) => thread::sleep(NAP),
-            (_, Some(_)) if sources.must_poll() => thread::sleep(NAP),
-            (turns, Some(_)) if turns <= YIELD_TURNS + NAP_TURNS && has_devices(sources) => {
-                thread::sleep(NAP);
+        if self.turns <= SPIN_TURNS {
+            hint::spin_loop();
+            return Waited::Little;
+        }
+        if self.busy_poll || self.yields() {
+            thread::yield_now();
+            return Waited::Little;
+        }
+        match &self.bell {
+            None => thread::sleep(nap),
+            Some(_) if sources.must_poll() => thread::sleep(nap),
+            Some(_) if self.naps < NAP_TURNS && has_devices(sources) => {
+                self.naps += 1;
+                thread::sleep(nap);
             }
-            (_, Some(bell)) => {
+            Some(bell) => {
                 // Relaxed: shown.
                 self.record.sleeping.store(1, Ordering::Relaxed);
                 let stop = self.stop;
-                let cause = nap_or_sleep(bell, sources, stop, self.fruitless);
+                let cause = nap_or_sleep(bell, sources, stop, (self.fruitless, limit));
                 self.record.sleeping.store(0, Ordering::Relaxed);
                 self.note(cause);
                 return Waited::Asleep;
             }
         }
         Waited::Little
+    }
+
+    /// Whether it is too early to do more than yield.
+    fn yields(&mut self) -> bool {
+        match &mut self.since {
+            None => self.turns <= SPIN_TURNS + YIELD_TURNS,
+            Some(since) => {
+                let now = Instant::now();
+                now.duration_since(*since.get_or_insert(now)) < YIELD
+            }
+        }
     }
 
     fn note(&mut self, cause: Cause) {
@@ -135,12 +178,17 @@ fn has_devices(sources: &dyn Source) -> bool {
     !set.descriptors().is_empty()
 }
 
-fn nap_or_sleep(bell: &Doorbell, sources: &mut dyn Source, stop: &Stop, fruitless: u32) -> Cause {
+fn nap_or_sleep(
+    bell: &Doorbell,
+    sources: &mut dyn Source,
+    stop: &Stop,
+    (fruitless, limit): (u32, Duration),
+) -> Cause {
     let mut sources = UntilStopped { sources, stop };
     if fruitless >= FRUITLESS_MAX {
-        sleep(bell, &mut sources, false, WITHOUT_DEVICES)
+        sleep(bell, &mut sources, false, WITHOUT_DEVICES.min(limit))
     } else {
-        sleep(bell, &mut sources, true, SLEEP)
+        sleep(bell, &mut sources, true, SLEEP.min(limit))
     }
 }
 
@@ -213,14 +261,32 @@ mod tests {
         Slot::claim(region, "idle").unwrap()
     }
 
+    /// Until spins and yields are over.
+    fn wait_little(idle: &mut Idle<'_>, source: &mut Quiet) {
+        for _ in 0..SPIN_TURNS + YIELD_TURNS {
+            assert_eq!(idle.wait(source), Waited::Little);
+        }
+    }
+
+    #[test]
+    fn loop_over_devices_yields_for_a_time() {
+        let (slot, stop) = (slot(), Stop::on_signals().unwrap());
+        let mut idle = Idle::of_devices(&slot, false, &stop);
+        let mut source = QUIET;
+        for _ in 0..=SPIN_TURNS {
+            assert_eq!(idle.wait(&mut source), Waited::Little);
+        }
+        thread::sleep(YIELD);
+        slot.region().ring_doorbell(slot.id());
+        assert_eq!(idle.wait(&mut source), Waited::Asleep);
+    }
+
     #[test]
     fn loop_without_work_sleeps_in_the_end_and_is_woken() {
         let (slot, stop) = (slot(), Stop::on_signals().unwrap());
         let mut idle = Idle::new(&slot, false, &stop);
         let mut source = QUIET;
-        for _ in 0..YIELD_TURNS {
-            assert_eq!(idle.wait(&mut source), Waited::Little);
-        }
+        wait_little(&mut idle, &mut source);
         for _ in 0..3 {
             slot.region().ring_doorbell(slot.id());
             assert_eq!(idle.wait(&mut source), Waited::Asleep);
@@ -233,6 +299,21 @@ mod tests {
     }
 
     #[test]
+    fn who_has_something_to_do_sleeps_no_longer_than_until_then() {
+        let (slot, stop) = (slot(), Stop::on_signals().unwrap());
+        let mut idle = Idle::new(&slot, false, &stop);
+        let mut source = QUIET;
+        wait_little(&mut idle, &mut source);
+        let (limit, start) = (Duration::from_millis(5), std::time::Instant::now());
+        assert_eq!(idle.wait_at_most(&mut source, limit), Waited::Asleep);
+        assert!(start.elapsed() >= limit && start.elapsed() < SLEEP);
+        assert_eq!(
+            idle.wait_at_most(&mut source, Duration::ZERO),
+            Waited::Little
+        );
+    }
+
+    #[test]
     fn who_polls_or_was_asked_to_does_not_sleep() {
         let (slot, stop) = (slot(), Stop::on_signals().unwrap());
         let mut polled = Quiet {
@@ -241,7 +322,8 @@ mod tests {
         };
         for (busy_poll, source) in [(false, &mut polled), (true, &mut { QUIET })] {
             let mut idle = Idle::new(&slot, busy_poll, &stop);
-            for _ in 0..YIELD_TURNS + NAP_TURNS + 10 {
+            wait_little(&mut idle, source);
+            for _ in 0..NAP_TURNS + 10 {
                 assert_eq!(idle.wait(source), Waited::Little);
             }
             assert_eq!(source.begun, 0);
