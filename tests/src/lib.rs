@@ -17,6 +17,7 @@ pub mod capture;
 pub mod frame;
 mod group;
 mod leftovers;
+mod pair;
 mod process;
 mod refusal;
 pub mod storm;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use group::{Audit, Group, Sample, Setup};
 pub use leftovers::Leftovers;
+pub use pair::{Counts, Pair, Wire};
 pub use process::{Ended, Process};
 pub use refusal::refused;
 pub use world::World;

@@ -54,6 +54,7 @@ fn demo_shows_everything_and_cleans_up() {
                 "each",
             ],
             &["demo", "--bytes", "5M", "--dispatch", "rss"],
+            &["demo", "udp", "--bytes", "5M"],
         ] {
             let demo = Process::start(&mut forebay(args));
             let pid = demo.pid();

@@ -3,6 +3,8 @@
 
 #[path = "xdp/refusals.rs"]
 mod refusals;
+#[path = "xdp/stack.rs"]
+mod stack;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
