@@ -21,15 +21,15 @@ use serde_json::json;
 use crate::child::{self, Running, Stream};
 use crate::distance::{Distance, Patience, distance};
 use crate::line::{LINES, Line, Work};
+use crate::load::{Kind, Load, Side};
 use crate::machine::Machine;
 use crate::pages::Pages;
-use crate::peer::{INSTALL, Peers};
+use crate::peer::{self, INSTALL, Peers};
 use crate::pipeline;
 use crate::plot;
 use crate::quiet::Watch;
 use crate::round::{self, Round};
 use crate::statistics::Quartiles;
-use crate::veth::{Kind, Load, Side};
 use crate::xdp;
 
 /// A peer that stays under this part of its figure is not what it should be, and neither is the ratio.
@@ -106,6 +106,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.against.is_some() && peers.is_none() {
         println!("no libdpdk here: ours runs alone; install it with `{INSTALL}`");
     }
+    let is_beside_kernel = lines.iter().any(|line| line.work.is_beside_kernel());
+    let kernel = if is_beside_kernel {
+        peer::build_kernel(&root.join("bench/peers"), &args.target)?
+    } else {
+        None
+    };
+    if is_beside_kernel && kernel.is_none() {
+        println!("no gcc here: echoes run alone; install it with `apt-get install gcc`");
+    }
     let plots = args.plot;
     let is_whole = !plots && lines.len() == LINES.len() && peers.is_some() && args.rounds >= ROUNDS;
     let out = args.out.clone().unwrap_or_else(|| {
@@ -120,6 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let bench = Bench {
         pages: Pages::reserve(scratch.path()),
         peers,
+        kernel,
         scratch: scratch.path(),
         interrupted: Arc::default(),
         loads: Mutex::default(),
@@ -161,6 +171,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 pub(crate) struct Bench<'a> {
     pub(crate) pages: Pages,
     pub(crate) peers: Option<Peers>,
+    /// The server that stands for the kernel's stack.
+    pub(crate) kernel: Option<PathBuf>,
     /// A folder that goes with the run.
     pub(crate) scratch: &'a Path,
     interrupted: Arc<AtomicBool>,
@@ -245,8 +257,8 @@ impl Bench<'_> {
                         self.ours(line.work, line.items)
                             .with_context(|| line.name)?,
                     );
-                } else if let Some(peers) = &self.peers {
-                    let round = self.theirs(peers, line.work, line.items);
+                } else if self.has_peer(line.work) {
+                    let round = self.theirs(line.work, line.items);
                     their_round = Some(round.with_context(|| format!("{}, the peer", line.name))?);
                 }
                 let disturbance = watch.stop();
@@ -377,8 +389,23 @@ impl Bench<'_> {
         round_of(&mut command)
     }
 
+    /// Whether there is somebody to compare with.
+    pub(crate) fn has_peer(&self, work: Work) -> bool {
+        if work.is_beside_kernel() {
+            self.kernel.is_some()
+        } else {
+            self.peers.is_some()
+        }
+    }
+
     /// One round of the peer's.
-    pub(crate) fn theirs(&self, peers: &Peers, work: Work, items: u64) -> Result<Round> {
+    pub(crate) fn theirs(&self, work: Work, items: u64) -> Result<Round> {
+        if let Work::Veth { what, naps } = work {
+            let side = if naps { Side::Napping } else { Side::Peer };
+            let load = self.load(what).map_err(|why| anyhow!(why.text))?;
+            return load.round(self, side);
+        }
+        let peers = self.peers.as_ref().context("no peer")?;
         let mut eal = ["-l0,1", "-m128", "--log-level=error"]
             .map(str::to_owned)
             .to_vec();
@@ -396,11 +423,7 @@ impl Bench<'_> {
             }
             Work::Pipeline => return pipeline::theirs(peers, &self.pages),
             Work::Xdp(way) => return xdp::theirs(self, way),
-            Work::Veth { what, naps } => {
-                let side = if naps { Side::Napping } else { Side::Peer };
-                let load = self.load(what).map_err(|why| anyhow!(why.text))?;
-                return load.round(self, side);
-            }
+            Work::Veth { .. } => unreachable!("done above"),
             Work::Ring { burst, peer, .. } => {
                 peers.command("ring", &eal, &[peer.to_owned(), burst.to_string(), items])
             }

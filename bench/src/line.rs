@@ -1,7 +1,7 @@
 //! The table: which lines there are, what each does, and what it has to reach.
 
+use crate::load::{Kind, Sockets, Task};
 use crate::ours::{pool, ring};
-use crate::veth::{Kind, Sockets};
 use crate::xdp::Way;
 
 /// One comparison.
@@ -34,7 +34,8 @@ pub(crate) enum Work {
     },
     /// Server, client, and ports that make and swallow packets.
     Pipeline,
-    /// Forwarding frames of that length between hosts; the peer looks all the time, or naps when nothing comes.
+    /// Forwarding frames of that length between hosts, or sending datagrams back; the peer looks all the time, or naps when nothing
+    /// comes, or is the kernel.
     Veth { what: Kind, naps: bool },
     /// One direction of `net_af_xdp`, alone.
     Xdp(Way),
@@ -51,6 +52,13 @@ pub(crate) enum Unit {
     Cost,
     /// Milliseconds: less is better.
     Time,
+}
+
+impl Work {
+    /// Whether it is beside the kernel, which is there without DPDK.
+    pub(crate) fn is_beside_kernel(self) -> bool {
+        matches!(self, Self::Veth { what, .. } if what.task == Task::Echo)
+    }
 }
 
 impl Unit {
@@ -146,8 +154,30 @@ const fn veth(
     Line {
         name,
         work: Work::Veth {
-            what: Kind { len, sockets },
+            what: Kind {
+                task: Task::Forward,
+                len,
+                sockets,
+            },
             naps,
+        },
+        target,
+        figure: None,
+        unit: Unit::Cost,
+        items: 0,
+    }
+}
+
+const fn echo(name: &'static str, sockets: Sockets, target: Option<f64>) -> Line {
+    Line {
+        name,
+        work: Work::Veth {
+            what: Kind {
+                task: Task::Echo,
+                len: 64,
+                sockets,
+            },
+            naps: false,
         },
         target,
         figure: None,
@@ -244,6 +274,8 @@ pub(crate) const LINES: &[Line] = &[
     veth("pipeline-af-xdp-napping", (Sockets::Xdp, 64), true, None),
     xdp("rx-af-xdp", Way::Rx),
     xdp("tx-af-xdp", Way::Tx),
+    echo("udp-echo-veth", Sockets::Packet, None),
+    echo("udp-echo-af-xdp", Sockets::Xdp, Some(1.2)),
     start("start-primary", false, 170.0),
     start("start-secondary", true, 76.0),
 ];

@@ -16,7 +16,10 @@
 //! | `pipeline` | server and client, ours and DPDK's example |
 //! | `example` | that example, fetched and built |
 //! | `quiet` | CPU time that went to others meanwhile |
-//! | `veth` | forwarding between hosts: the load that both sides carry, and what a packet costs |
+//! | `datagram`, `generator` | frames, so many a second |
+//! | `veth` | forwarding between hosts: what a packet costs |
+//! | `echo` | the same of datagrams that are sent back, beside the kernel's stack |
+//! | `load` | the load that both sides carry |
 //! | `compare` | the rounds of a line, and what they come to |
 //! | `plot` | ring throughput by burst, as a picture |
 //! | `path` | data paths in one thread |
@@ -25,10 +28,14 @@
 
 mod child;
 mod compare;
+mod datagram;
 mod distance;
+mod echo;
 mod example;
+mod generator;
 mod instructions;
 mod line;
+mod load;
 mod machine;
 mod ours;
 mod pages;
@@ -67,6 +74,8 @@ enum Task {
     Generate {
         /// Where
         iface: String,
+        /// What
+        traffic: generator::Traffic,
         /// Bytes of a frame
         len: usize,
         /// Frames a second
@@ -126,10 +135,11 @@ fn main() -> ExitCode {
         Task::Instructions(args) => instructions::run(&args),
         Task::Generate {
             iface,
+            traffic,
             len,
             rate,
             frames,
-        } => veth::generate(&iface, len, rate, frames).map(|()| ExitCode::SUCCESS),
+        } => generator::generate(&iface, traffic, len, (rate, frames)).map(|()| ExitCode::SUCCESS),
         Task::Drive { way, eal } => xdp::drive(way, &eal).map(|()| ExitCode::SUCCESS),
         Task::Path { path, packets } => path.run(packets).map(|()| ExitCode::SUCCESS),
         Task::Ring {

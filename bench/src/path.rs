@@ -1,13 +1,16 @@
 //! Data paths in one thread, packet by packet the same work each time: what `instructions` counts.
 //!
 //! Each path does what an application does, in bursts of 32 where its name says nothing else. Both ends of a ring are in the
-//! one thread, each with a slot of its own.
+//! one thread, each with a slot of its own; so are both ends of a conversation.
 
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use forebay::netstack::wire::ethernet::Mac;
+use forebay::netstack::{self, InterfaceConfig, Mbufs, Probing, Stack};
 use forebay::pipeline::args::Queues;
 use forebay::pipeline::stats::PortInfo;
 use forebay::ring::FanInConfig;
@@ -16,6 +19,7 @@ use forebay::{
     PortConfig, PortId, Ports, QueueId, Ring, TxBuffer,
 };
 
+use crate::datagram::Datagram;
 use crate::ours::environment;
 
 const RING_SIZE: u32 = 1024;
@@ -26,6 +30,8 @@ const CABLE_ROUND: u32 = 1024;
 const CABLE_WAIT: Duration = Duration::from_micros(500);
 /// Looks at a cable on which nothing comes.
 const CABLE_LOOKS: u32 = 4000;
+/// Where both ends of [`DataPath::UdpEcho`] listen.
+const ECHO_PORT: u16 = 7;
 /// What lies on the cable of [`DataPath::AfPacket`].
 pub(crate) const CABLE: [&str; 2] = ["bench0", "bench1"];
 
@@ -56,6 +62,10 @@ pub(crate) enum DataPath {
     /// Frames out of one end of a cable by `net_af_packet` and in at the other.
     #[value(name = "af-packet-tx-rx")]
     AfPacket,
+    /// UDP datagrams of 64 bytes a frame that two stacks send each other back: received, read, sent, transmitted. A packet is one
+    /// datagram through one stack.
+    #[value(name = "udp-echo")]
+    UdpEcho,
 }
 
 impl DataPath {
@@ -97,6 +107,7 @@ impl DataPath {
             Self::Null => null(&eal, bursts),
             Self::Pipeline => pipeline(&eal, bursts),
             Self::AfPacket => cable(&eal, packets),
+            Self::UdpEcho => udp_echo(&eal, bursts),
         }
     }
 }
@@ -294,6 +305,49 @@ fn cable(eal: &Eal, frames: u32) -> Result<()> {
                 thread::sleep(CABLE_WAIT);
             }
         }
+    }
+    Ok(())
+}
+
+/// Two stacks, back to back: a burst of datagrams goes to and fro, so that no packet is allocated or freed.
+fn udp_echo(eal: &Eal, bursts: u32) -> Result<()> {
+    let pool = pool(eal)?;
+    let lcore = Lcore::new(eal.claim_slot("alone")?);
+    let hosts = [1, 2].map(|number| ([2, 0, 0, 0, 0, number], Ipv4Addr::new(10, 0, 0, number)));
+    let mut stacks = Vec::new();
+    for (here, there) in [(0, 1), (1, 0)] {
+        let ((mac, address), (peer_mac, peer)) = (hosts[here], hosts[there]);
+        let mut stack = Stack::new(netstack::Config::default(), Mbufs::new(&lcore, pool));
+        let interface = stack.add_interface(InterfaceConfig::new(0, Mac(mac)))?;
+        stack.add_address(interface, address.into(), 24, Probing::None)?;
+        stack.add_neighbour(interface, peer.into(), Mac(peer_mac))?;
+        let socket = stack.udp_bound((address, ECHO_PORT).into())?;
+        stacks.push((stack, socket));
+    }
+    let datagram = Datagram {
+        stations: (hosts[1].0, hosts[0].0),
+        source: (hosts[1].1, ECHO_PORT),
+        destination: (hosts[0].1, ECHO_PORT),
+    };
+    let frame = datagram.frame(64);
+    let mut burst = Burst::new(&lcore);
+    while burst.room() > 0 {
+        let mbuf = lcore.mbuf_from(pool, &frame).context("the pool is empty")?;
+        ensure!(burst.push(mbuf).is_ok(), "the burst is full");
+    }
+    for turn in 0..bursts {
+        let (stack, id) = &mut stacks[turn as usize % 2];
+        let now = netstack::Instant::from_nanos(u64::from(turn) * 1000);
+        stack.receive(now, 0, burst.drain());
+        let mut socket = stack.udp(*id);
+        while let Some(datagram) = socket.recv_from() {
+            let sent = socket.send_from(datagram.packet, datagram.to, datagram.from);
+            ensure!(sent.is_ok(), "a datagram was refused");
+        }
+        while let Some(packet) = stack.poll_transmit(0) {
+            ensure!(burst.push(packet).is_ok(), "the burst is full");
+        }
+        ensure!(burst.room() == 0, "datagrams are missing");
     }
     Ok(())
 }

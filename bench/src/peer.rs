@@ -1,4 +1,4 @@
-//! The peers: C programs on `libdpdk`, built as an application of DPDK is.
+//! The peers: C programs on `libdpdk`, built as an application of DPDK is, and one on the kernel's sockets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,28 @@ impl Peers {
         command.args(eal).arg("--").args(args);
         command
     }
+}
+
+/// Builds the server that stands for the kernel's stack; `None` where there is no compiler.
+///
+/// # Errors
+///
+/// If it does not build.
+pub(crate) fn build_kernel(sources: &Path, target: &Path) -> Result<Option<PathBuf>> {
+    if Command::new("gcc").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    let dir = target.join("peers");
+    fs::create_dir_all(&dir)?;
+    let compiler = Compiler {
+        flags: "-pthread".to_owned(),
+        libraries: String::new(),
+        include: [sources.to_owned(), sources.to_owned()],
+    };
+    let built = dir.join("udp_echo");
+    let source = sources.join("udp_echo.c");
+    compiler.build(&[source], &built, &["-Wall", "-Wextra"])?;
+    Ok(Some(built))
 }
 
 /// How an application of DPDK is built.

@@ -94,10 +94,12 @@ pub(crate) fn run(
                     peer: curve.peer,
                 };
                 bench.neighbours()?;
-                let round_of = match &bench.peers {
-                    _ if curve.ours => bench.ours(work, items)?,
-                    Some(peers) => bench.theirs(peers, work, items)?,
-                    None => continue,
+                let round_of = if curve.ours {
+                    bench.ours(work, items)?
+                } else if bench.has_peer(work) {
+                    bench.theirs(work, items)?
+                } else {
+                    continue;
                 };
                 let value = Unit::Rate.of(round_of.items, round_of.seconds);
                 rounds_file.write(&serde_json::json!({

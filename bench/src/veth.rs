@@ -8,7 +8,8 @@
 //!
 //! Two cores only, so the generator shares core 0 with whoever receives. It is paced, sleeps between its bursts, and goes before the
 //! pipeline (nice -20), so that it keeps its rate beside a pipeline that never sleeps. It sends an exact number of frames; what has
-//! arrived is read when nothing has come for a while, so that no frame on its way counts as lost.
+//! arrived is read when nothing has come for a while, so that no frame on its way counts as lost. Echoes ([`echo`]) are measured the
+//! same way, without the east.
 //!
 //! A *cost* is CPU time of the pipeline's threads while the generator sends, and what the generator and the kernel's `ksoftirqd`
 //! threads of the two cores take more than they did just before, in the same world with nobody listening, over the packets that
@@ -23,70 +24,41 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use forebay::{BURST_MAX, Burst, Lcore, Pool, PoolConfig, PortConfig, PortId, Ports, QueueId};
+use forebay::BURST_MAX;
 use lab::Host;
 use rustix::process::{getpriority_process, setpriority_process};
-use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::child::{Running, Stream};
 use crate::compare::Bench;
+use crate::echo;
+use crate::generator::{self, Sent, Traffic};
+use crate::load::{Kind, Side, Sockets, Task};
 use crate::round::Round;
 
 /// After all are there, until the first frame.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How long the generator sends in a round, before it with nobody listening, and in a probe of the search.
+/// How long the generator sends in a round, and before it with nobody listening.
 const WINDOW: Duration = Duration::from_millis(800);
 const ALONE: Duration = Duration::from_millis(400);
-const PROBE: Duration = Duration::from_millis(400);
 /// Nothing more arrives that has not for so long; how often that is looked at; and the longest that is waited for it.
 const STILL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(10);
 const STILL_MAX: Duration = Duration::from_secs(5);
 /// What the generator may take longer than it should.
 const LATE: Duration = Duration::from_secs(20);
-/// The search for the most that a side carries: where it begins and ends, in packets a second, and how much a step adds.
-const RATE_MIN: f64 = 20_000.0;
-const RATE_MAX: f64 = 3_000_000.0;
-const STEP: f64 = 1.3;
-/// The best of so many tries counts; so many steps in a row that fail end the search.
-const TRIES: u32 = 3;
-const FAILURES: u32 = 2;
-/// What may be lost of a load that is carried.
-const CARRIED_LOSS: f64 = 0.005;
-/// A generator below this part of its rate has no more to give.
-const KEPT: f64 = 0.9;
-/// At what part of the slower side's most both are measured.
-const LOAD: f64 = 0.7;
-/// Bursts that the generator catches up with when it came late; it sends the others later.
-const LATE_MAX: f64 = 16.0;
-/// What the generator's lines begin with.
-const WORD: &str = "generator:";
+/// Frames that the generator's kernel may send in between: who asks for its address is answered.
+const OWN_MAX: u64 = 8;
 /// The cores of both sides.
 const CORES: [u32; 2] = [0, 1];
 
-/// Who forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Ours,
-    /// As DPDK is run: looking all the time.
-    Peer,
-    /// The same, but sleeping for a moment when nothing comes.
-    Napping,
-}
-
-/// By what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) enum Sockets {
-    Packet,
-    Xdp,
-}
-
-/// West, middle and east, for one round.
+/// West, middle and, where frames are forwarded, east, for one round.
 pub(crate) struct World {
     west: Host,
     pub(crate) middle: Host,
-    east: Host,
+    east: Option<Host>,
+    /// Bytes of a frame.
+    len: usize,
 }
 
 /// CPU time in nanoseconds, until now.
@@ -105,27 +77,18 @@ struct Frames {
     arrived: u64,
 }
 
-/// What the generator says when it has sent everything. Times are `CLOCK_MONOTONIC`'s.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Sent {
-    frames: u64,
-    /// Before the first frame and after the last.
-    begin_ns: u64,
-    end_ns: u64,
-}
-
-/// A window of forwarding.
+/// A time in which the generator sends.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Window {
     /// Packets a second that were to be sent, and that were.
     asked: f64,
-    rate: f64,
+    pub(crate) rate: f64,
     /// What the generator sent, what the kernel counted of it, and what arrived.
     sent: u64,
     offered: u64,
     arrived: u64,
     /// Part of what was sent.
-    loss: f64,
+    pub(crate) loss: f64,
     /// Nanoseconds of CPU.
     pipeline: u64,
     generator: u64,
@@ -143,12 +106,17 @@ impl Window {
         self.pipeline as f64 + shared - self.alone * self.sent as f64
     }
 
+    /// Whether all came that was sent, and something was.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.arrived > 0 && self.arrived == self.sent
+    }
+
     /// As a round: packets, and seconds of CPU.
     ///
     /// # Errors
     ///
     /// If nothing arrived, or the kernel has counted other frames than the generator sent.
-    fn round(&self, pages: &str) -> Result<Round> {
+    pub(crate) fn round(&self, pages: &str) -> Result<Round> {
         ensure!(
             self.arrived <= self.sent,
             "frames arrived that nobody sent: {self:?}"
@@ -188,33 +156,47 @@ impl Drop for Hurry {
     }
 }
 
+/// A veth, ready.
+fn cable(near: (&Host, &str), far: (&Host, &str)) -> Result<(), lab::Error> {
+    lab::veth(near, far, 1)?;
+    for (host, iface) in [near, far] {
+        host.disable_ipv6(iface)?;
+        host.up(iface)?;
+    }
+    Ok(())
+}
+
 impl World {
-    pub(crate) fn new() -> Result<Self, lab::Error> {
-        let world = Self {
-            west: Host::new("west")?,
-            middle: Host::new("middle")?,
-            east: Host::new("east")?,
+    pub(crate) fn new(what: Kind) -> Result<Self, lab::Error> {
+        let (west, middle) = (Host::new("west")?, Host::new("middle")?);
+        cable((&west, "w0"), (&middle, "m0"))?;
+        let east = match what.task {
+            Task::Forward => {
+                let east = Host::new("east")?;
+                cable((&middle, "m1"), (&east, "e0"))?;
+                Some(east)
+            }
+            Task::Echo => {
+                echo::prepare(&west, &middle)?;
+                None
+            }
         };
-        lab::veth((&world.west, "w0"), (&world.middle, "m0"), 1)?;
-        lab::veth((&world.middle, "m1"), (&world.east, "e0"), 1)?;
-        let ends = [
-            (&world.west, "w0"),
-            (&world.middle, "m0"),
-            (&world.middle, "m1"),
-            (&world.east, "e0"),
-        ];
-        for (host, iface) in ends {
-            host.disable_ipv6(iface)?;
-            host.up(iface)?;
-        }
-        Ok(world)
+        Ok(Self {
+            west,
+            middle,
+            east,
+            len: what.len,
+        })
     }
 
     fn frames(&self) -> Result<Frames> {
         let west = self.west.stats("w0")?;
         Ok(Frames {
             offered: west.tx_packets + west.tx_dropped,
-            arrived: self.east.stats("e0")?.rx_packets,
+            arrived: match &self.east {
+                Some(east) => east.stats("e0")?.rx_packets,
+                None => echo::came_back(&self.west)?,
+            },
         })
     }
 
@@ -234,21 +216,20 @@ impl World {
     }
 
     /// Lets the generator send at `rate` for so long.
-    pub(crate) fn window(
-        &self,
-        pipeline: &[Running],
-        len: usize,
-        rate: f64,
-        time: Duration,
-    ) -> Result<Window> {
+    pub(crate) fn window(&self, pipeline: &[Running], rate: f64, time: Duration) -> Result<Window> {
         let _hurry = Hurry::begin();
         let bursts = (rate * time.as_secs_f64() / BURST_MAX as f64).ceil();
         let frames = bursts * BURST_MAX as f64;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["generate", "w0"]);
-        command.args([len.to_string(), rate.to_string(), frames.to_string()]);
+        let traffic = match &self.east {
+            Some(_) => Traffic::Frames,
+            None if pipeline.is_empty() => Traffic::Unheard,
+            None => Traffic::Datagrams,
+        };
+        command.args(["generate", "w0", traffic.name()]);
+        command.args([self.len.to_string(), rate.to_string(), frames.to_string()]);
         self.west.command(&mut command)?;
-        let (mut generator, _) = Running::until(&mut command, Stream::Err, WORD)?;
+        let (mut generator, _) = Running::until(&mut command, Stream::Err, generator::WORD)?;
         let softirqs = kernel_threads();
         let spent = |generator: &Running| Spent {
             pipeline: pipeline.iter().map(|running| cpu_time(running.pid())).sum(),
@@ -262,7 +243,10 @@ impl World {
         let said = generator.line(time * 4 + LATE)?;
         let (after, seconds) = (spent(&generator), start.elapsed().as_secs_f64());
         let frames_after = self.frames_at_rest()?;
-        let said = said.split_once(WORD).context("no word of the generator")?.1;
+        let said = said
+            .split_once(generator::WORD)
+            .context("no word of the generator")?
+            .1;
         let sent: Sent = serde_json::from_str(said)?;
         let arrived = frames_after.arrived - frames_before.arrived;
         let nanoseconds = sent.end_ns.saturating_sub(sent.begin_ns).max(1);
@@ -270,7 +254,7 @@ impl World {
             asked: rate,
             rate: sent.frames as f64 * 1e9 / nanoseconds as f64,
             sent: sent.frames,
-            offered: frames_after.offered - frames_before.offered,
+            offered: self.without_own(frames_after.offered - frames_before.offered, sent.frames),
             arrived,
             loss: 1.0 - arrived as f64 / sent.frames as f64,
             pipeline: after.pipeline - before.pipeline,
@@ -281,8 +265,26 @@ impl World {
         })
     }
 
+    /// What left the generator's interface of the `sent` frames, which are all, but for a few of the kernel's, where it has an address.
+    fn without_own(&self, offered: u64, sent: u64) -> u64 {
+        let own_max = if self.east.is_some() { 0 } else { OWN_MAX };
+        if (sent..=sent + own_max).contains(&offered) {
+            sent
+        } else {
+            offered
+        }
+    }
+
     /// Starts a side in the middle; its processes, the last one first.
-    fn start(&self, bench: &Bench<'_>, side: Side, sockets: Sockets) -> Result<Vec<Running>> {
+    pub(crate) fn start(
+        &self,
+        bench: &Bench<'_>,
+        side: Side,
+        sockets: Sockets,
+    ) -> Result<Vec<Running>> {
+        if self.east.is_none() {
+            return echo::start(self, bench, side, sockets);
+        }
         let ports = |options: &str| {
             [0, 1].map(|port| match sockets {
                 Sockets::Packet => format!("--vdev=net_af_packet{port},iface=m{port},{options}"),
@@ -330,7 +332,7 @@ impl World {
 }
 
 /// Ends a side.
-fn stop(side: Side, processes: Vec<Running>) {
+pub(crate) fn stop(side: Side, processes: Vec<Running>) {
     for process in processes {
         // The client goes before its server. A peer ends with its stdin.
         if side == Side::Ours {
@@ -340,207 +342,14 @@ fn stop(side: Side, processes: Vec<Running>) {
 }
 
 /// One window of a side, everything made afresh, beside what the generator took just before with nobody listening.
-fn measure(bench: &Bench<'_>, side: Side, what: Kind, rate: f64) -> Result<Window> {
-    let world = World::new()?;
-    let alone = world.window(&[], what.len, rate, ALONE)?;
+pub(crate) fn measure(bench: &Bench<'_>, side: Side, what: Kind, rate: f64) -> Result<Window> {
+    let world = World::new(what)?;
+    let alone = world.window(&[], rate, ALONE)?;
     let processes = world.start(bench, side, what.sockets)?;
-    let mut window = world.window(&processes, what.len, rate, WINDOW)?;
+    let mut window = world.window(&processes, rate, WINDOW)?;
     stop(side, processes);
     window.alone = (alone.generator + alone.softirq) as f64 / alone.sent as f64;
     Ok(window)
-}
-
-/// What a probe of the search came to: packets a second that were sent, and the part of them that was lost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Probed {
-    rate: f64,
-    loss: f64,
-}
-
-/// The most that is carried, in packets a second: up from [`RATE_MIN`] by [`STEP`], until [`FAILURES`] steps in a row fail, then
-/// one look between the last that passed and the first that failed. If none passes, what was sent of the first.
-fn saturation(mut probe: impl FnMut(f64) -> Result<Probed>) -> Result<f64> {
-    let mut best = |asked: f64| -> Result<Probed> {
-        let mut best = probe(asked)?;
-        for _ in 1..TRIES {
-            if best.loss <= CARRIED_LOSS {
-                break;
-            }
-            let again = probe(asked)?;
-            if again.loss < best.loss {
-                best = again;
-            }
-        }
-        Ok(best)
-    };
-    let (mut most, mut passed, mut failed) = (None, RATE_MIN, None);
-    let (mut first, mut failures, mut asked) = (None, 0, RATE_MIN);
-    while failures < FAILURES && asked < RATE_MAX {
-        let found = best(asked)?;
-        first.get_or_insert(found);
-        if found.loss <= CARRIED_LOSS {
-            most = Some(found.rate.max(most.unwrap_or(0.0)));
-            (passed, failed, failures) = (asked, None, 0);
-            if found.rate < KEPT * asked {
-                eprintln!("the generator has no more to give");
-                break;
-            }
-        } else {
-            failed.get_or_insert(asked);
-            failures += 1;
-        }
-        asked *= STEP;
-    }
-    let Some(most) = most else {
-        let first = first.context("no step")?;
-        eprintln!(
-            "even {:.0} k/s are not carried: {:.2} % lost; measured from there",
-            first.rate / 1e3,
-            first.loss * 100.0
-        );
-        return Ok(first.rate);
-    };
-    let Some(failed) = failed else {
-        return Ok(most);
-    };
-    let between = best((passed * failed).sqrt())?;
-    Ok(if between.loss <= CARRIED_LOSS {
-        most.max(between.rate)
-    } else {
-        most
-    })
-}
-
-/// What is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Kind {
-    /// Bytes of a frame.
-    pub(crate) len: usize,
-    pub(crate) sockets: Sockets,
-}
-
-/// What both sides can carry, and the load at which they are measured.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Load {
-    what: Kind,
-    /// The most that each carries, in packets a second.
-    ours: f64,
-    peer: f64,
-    rate: f64,
-}
-
-impl Load {
-    /// Finds it: the same search for both, each started once for it.
-    pub(crate) fn find(bench: &Bench<'_>, what: Kind) -> Result<Self> {
-        let most = |side| -> Result<f64> {
-            let world = World::new()?;
-            let processes = world.start(bench, side, what.sockets)?;
-            let most = saturation(|rate| {
-                bench.go_on()?;
-                let window = world.window(&processes, what.len, rate, PROBE)?;
-                eprintln!(
-                    "veth, {:?}, {} B: {side:?} at {:.1} k/s: {:.2} % lost",
-                    what.sockets,
-                    what.len,
-                    window.rate / 1e3,
-                    window.loss * 100.0
-                );
-                Ok(Probed {
-                    rate: window.rate,
-                    loss: window.loss,
-                })
-            })?;
-            stop(side, processes);
-            Ok(most)
-        };
-        let ours = most(Side::Ours)?;
-        let peer = if bench.peers.is_some() {
-            most(Side::Peer)?
-        } else {
-            ours
-        };
-        Ok(Self {
-            what,
-            ours,
-            peer,
-            rate: LOAD * ours.min(peer),
-        })
-    }
-
-    /// One round of a side.
-    pub(crate) fn round(&self, bench: &Bench<'_>, side: Side) -> Result<Round> {
-        measure(bench, side, self.what, self.rate)?.round(bench.pages.name())
-    }
-
-    /// What is told of it beside the ratio.
-    pub(crate) fn text(&self, name: &str) -> String {
-        format!(
-            "SATURATION {name} ours={:.1} peer={:.1} k/s; measured at {:.1} k/s",
-            self.ours / 1e3,
-            self.peer / 1e3,
-            self.rate / 1e3
-        )
-    }
-}
-
-/// Sends so many frames of `len` bytes out of an interface, `rate` a second, once it is told to. Is there until stdin ends.
-pub(crate) fn generate(iface: &str, len: usize, rate: f64, frames: u64) -> Result<()> {
-    // Not everybody may; the pipeline then gets its share of the core first now and then.
-    let _ = setpriority_process(None, -20);
-    let vdev = format!("--vdev=net_af_packet0,iface={iface},qdisc_bypass=1");
-    let args = ["-l0", "-m32", "--in-memory"].map(str::to_owned);
-    let args: Vec<String> = args.into_iter().chain([vdev]).collect();
-    let eal = crate::ours::environment(&args)?;
-    let pool = Pool::create(eal.region(), &PoolConfig::new("frames", 4096))?;
-    let ports = Ports::probe(&eal)?;
-    let port = ports.port(PortId(0))?;
-    port.configure(1, 1, &PortConfig::default())?;
-    port.rx_queue_setup(QueueId(0), 0, pool)?;
-    port.tx_queue_setup(QueueId(0), 0)?;
-    port.start()?;
-    let lcore = Lcore::new(eal.claim_slot("generator")?);
-    let mut queue = port.tx_queue(QueueId(0), lcore.owner())?;
-    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
-    frame.resize(len, 0x5a);
-    let mut burst = Burst::new(&lcore);
-    let spacing = BURST_MAX as f64 / rate;
-    eprintln!("{WORD} ready");
-    let mut go = String::new();
-    ensure!(io::stdin().read_line(&mut go)? > 0, "nobody said go");
-    let (start, begin_ns) = (Instant::now(), monotonic_ns());
-    let (mut due, mut left) = (0.0, frames);
-    while left > 0 {
-        let now = start.elapsed().as_secs_f64();
-        due = f64::max(due, LATE_MAX.mul_add(-spacing, now));
-        if due > now {
-            thread::sleep(Duration::from_secs_f64(due - now));
-            continue;
-        }
-        while left > 0 && burst.room() > 0 {
-            let mbuf = lcore.mbuf_from(pool, &frame).context("the pool is empty")?;
-            burst
-                .push(mbuf)
-                .map_err(|_| anyhow::anyhow!("the burst is full"))?;
-            left -= 1;
-        }
-        while !burst.is_empty() {
-            queue.tx_burst(&mut burst);
-        }
-        due += spacing;
-    }
-    let sent = Sent {
-        frames,
-        begin_ns,
-        end_ns: monotonic_ns(),
-    };
-    eprintln!("{WORD} {}", serde_json::to_string(&sent)?);
-    io::copy(&mut io::stdin(), &mut io::sink())?;
-    Ok(())
-}
-
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 /// CPU time of all threads of a process, in nanoseconds; 0 of one that is not there.
@@ -568,59 +377,4 @@ fn kernel_threads() -> Vec<u32> {
     };
     let pids = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(is_one).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Carries so much, and loses all that is more.
-    fn link(most: f64) -> impl FnMut(f64) -> Result<Probed> {
-        move |rate: f64| {
-            let loss = (1.0 - most / rate).max(0.0);
-            Ok(Probed { rate, loss })
-        }
-    }
-
-    #[test]
-    fn search_ends_below_what_is_carried_and_within_a_step_of_it() {
-        for most in [25_000.0, 100_000.0, 333_333.0, 1_000_000.0] {
-            let found = saturation(link(most)).unwrap();
-            assert!(
-                found <= most * 1.01 && found > most / STEP,
-                "{found} of {most}"
-            );
-        }
-    }
-
-    #[test]
-    fn disturbed_probes_do_not_end_the_search() {
-        let (mut carried, mut count) = (link(400_000.0), 0);
-        let found = saturation(|rate| {
-            count += 1;
-            // Two of three, and one step as a whole.
-            let disturbed = count % 3 != 0 || (100_000.0..120_000.0).contains(&rate);
-            let found = carried(rate)?;
-            Ok(if disturbed {
-                Probed { loss: 0.3, ..found }
-            } else {
-                found
-            })
-        });
-        assert!(found.unwrap() > 400_000.0 / STEP);
-    }
-
-    #[test]
-    fn search_never_answers_nothing() {
-        assert_eq!(saturation(link(1000.0)).unwrap(), RATE_MIN);
-    }
-
-    #[test]
-    fn generator_that_keeps_no_more_ends_the_search() {
-        let found = saturation(|rate| {
-            let rate = f64::min(rate, 250_000.0);
-            Ok(Probed { rate, loss: 0.0 })
-        });
-        assert_eq!(found.unwrap(), 250_000.0);
-    }
 }

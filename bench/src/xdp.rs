@@ -18,12 +18,18 @@ use forebay::{BURST_MAX, Burst, Lcore, Pool, PoolConfig, PortConfig, PortId, Por
 
 use crate::child::{Running, Stream};
 use crate::compare::Bench;
+use crate::load::{Kind, Sockets, Task};
 use crate::round::{self, Round};
 use crate::veth::World;
 
 /// Packets a second that come to who receives, and their bytes.
 const RATE: f64 = 150_000.0;
 const LEN: usize = 64;
+const KIND: Kind = Kind {
+    task: Task::Forward,
+    len: LEN,
+    sockets: Sockets::Xdp,
+};
 /// How long that takes.
 const WINDOW: Duration = Duration::from_millis(800);
 /// `testpmd` says nothing when it is ready that is not held back until it ends.
@@ -45,7 +51,7 @@ pub(crate) enum Way {
 
 /// One round of ours.
 pub(crate) fn ours(bench: &Bench<'_>, way: Way) -> Result<Round> {
-    let world = World::new()?;
+    let world = World::new(KIND)?;
     let mut command = Command::new(std::env::current_exe()?);
     let name = way.to_possible_value().context("it has a name")?;
     command.args(["drive", name.get_name(), "--", "-l1", "-m64"]);
@@ -65,7 +71,7 @@ pub(crate) fn ours(bench: &Bench<'_>, way: Way) -> Result<Round> {
 
 /// One round of `testpmd`'s.
 pub(crate) fn theirs(bench: &Bench<'_>, way: Way) -> Result<Round> {
-    let world = World::new()?;
+    let world = World::new(KIND)?;
     let mode = match way {
         Way::Rx => "rxonly",
         Way::Tx => "txonly",
@@ -117,7 +123,7 @@ fn cycles(line: &str) -> Option<(u64, f64)> {
 /// What the side that is there has to do.
 fn load(world: &World, way: Way) -> Result<()> {
     match way {
-        Way::Rx => world.window(&[], LEN, RATE, WINDOW).map(drop),
+        Way::Rx => world.window(&[], RATE, WINDOW).map(drop),
         Way::Tx => {
             thread::sleep(WINDOW);
             Ok(())
