@@ -1,7 +1,7 @@
 //! The program `udp_echo`: a host that sends every datagram back to who sent it (RFC 862), and answers ping.
 //!
-//! The smallest use of the stack: [`Host`] opens the ports, a [`Worker`](crate::worker::Worker) runs the loop, and what is left is
-//! [`Echo`].
+//! The smallest use of the stack: [`Host`] opens the ports, a [`Worker`] runs the loop, and what is left is
+//! `Echo`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
