@@ -340,7 +340,6 @@ impl<A: Packets> Stack<A> {
                     Some(room) => break room,
                     // Frames are smaller than usual.
                     None if n > 1 => n /= 2,
-                    None if n == 0 => return None,
                     None => return None,
                 }
             };
