@@ -341,8 +341,7 @@ fn udp_echo(eal: &Eal, bursts: u32) -> Result<()> {
         stack.receive(now, 0, burst.drain());
         let mut socket = stack.udp(*id);
         while let Some(datagram) = socket.recv_from() {
-            let sent = socket.send_from(datagram.packet, datagram.to, datagram.from);
-            ensure!(sent.is_ok(), "a datagram was refused");
+            ensure!(socket.reply(datagram).is_ok(), "a datagram was refused");
         }
         while let Some(packet) = stack.poll_transmit(0) {
             ensure!(burst.push(packet).is_ok(), "the burst is full");

@@ -137,8 +137,7 @@ impl Seen {
     /// Bytes of the packet.
     #[inline]
     pub(crate) const fn len(self) -> u16 {
-        let [low, high, _, _] = self.0.to_le_bytes();
-        u16::from_le_bytes([low, high])
+        (self.0 & 0xffff) as u16
     }
 }
 

@@ -236,10 +236,10 @@ impl Lcore {
     }
 
     /// The pool of an index, and what there is of its mbuf, if there is such: the check that every index from shared memory passes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, index: MbufIndex) -> Option<(&Cache, Record<'static>)> {
         let cache = self.cache_with(index.pool())?;
-        Some((cache, cache.pool().range().find(index)?))
+        Some((cache, cache.pool().record(index)?))
     }
 
     /// The magazines of the pool with this id.

@@ -93,7 +93,7 @@ pub use handoff::{MbufConsumer, MbufProducer};
 pub use index::{MbufIndex, POOL_COUNT_MAX, POOLS_MAX};
 pub use lcore::Lcore;
 pub use magazine::MAGAZINE_LEN;
-pub use mbuf::{Look, Mbuf};
+pub use mbuf::{Look, Mbuf, Opened};
 pub use meta::PORT_NONE;
 pub use pool::{LAYOUT, Pool};
 pub use shape::{DATA_ROOM, HEADROOM, PoolConfig};

@@ -30,6 +30,7 @@ use crate::lcore::Lcore;
 use crate::magazine::Record;
 use crate::meta::{IN_TRANSIT, Links, Meta, Place, Span};
 use crate::pool::Pool;
+use crate::shape::HEADROOM;
 use crate::tag::Tag;
 
 /// A packet as it is looked at.
@@ -41,6 +42,66 @@ pub struct Look<'m> {
     pub packet_len: usize,
     /// What is known of it, and wanted for it.
     pub flags: OffloadFlags,
+    meta: &'m Meta,
+}
+
+impl Look<'_> {
+    /// The VLAN tag, as far as the flags say that there is one.
+    #[inline]
+    #[must_use]
+    pub fn vlan_tci(&self) -> u16 {
+        self.meta.place().vlan
+    }
+
+    /// Checksum and segmentation; valid as far as the flags say.
+    #[inline]
+    #[must_use]
+    pub fn offload(&self) -> TxOffload {
+        TxOffload::from_bits(self.meta.offload(), self.meta.flags())
+    }
+}
+
+/// A packet of one segment that is looked at, and that may then be cut.
+#[derive(Debug)]
+pub struct Opened<'m> {
+    look: Look<'m>,
+    brief: &'m Brief,
+    /// What the brief said.
+    seen: Seen,
+    /// Where the data begins in the frame.
+    off: u16,
+}
+
+impl<'m> Opened<'m> {
+    /// How it looks.
+    #[inline]
+    #[must_use]
+    pub fn look(&self) -> Look<'m> {
+        self.look
+    }
+
+    /// Cuts the packet down to the `len` bytes from `front` on; `false`, and nothing done, if it has not so many.
+    #[inline(always)]
+    #[must_use]
+    pub fn cut(self, front: usize, len: usize) -> bool {
+        let all = self.look.data.len();
+        if front > all || len > all - front {
+            return false;
+        }
+        let (Ok(front), Ok(len)) = (u16::try_from(front), u16::try_from(len)) else {
+            return false;
+        };
+        if self.seen.is_lazy() {
+            self.look.meta.settle(self.seen);
+        }
+        self.look.meta.set_span(Span {
+            off: self.off + front,
+            len,
+            packet_len: u32::from(len),
+        });
+        self.brief.write(Seen::UNKNOWN);
+        true
+    }
 }
 
 /// A packet buffer that this thread owns: one segment, or the first of a chain.
@@ -93,13 +154,18 @@ impl<'c> Mbuf<'c> {
         index
     }
 
+    /// The pool's magazines, and what there is of it.
+    #[inline]
+    fn find(&self) -> (&'c Cache, Record<'static>) {
+        self.lcore
+            .find(self.index)
+            .expect("an mbuf's index was checked against its pool when the mbuf was made")
+    }
+
     /// Its first segment.
     #[inline]
     pub(crate) fn part(&self) -> Part<'_> {
-        let (cache, record) = self
-            .lcore
-            .find(self.index)
-            .expect("an mbuf's index was checked against its pool when the mbuf was made");
+        let (cache, record) = self.find();
         Part::new(self.lcore, cache, record, self.index)
     }
 
@@ -172,52 +238,72 @@ impl<'c> Mbuf<'c> {
                 part.meta.span().packet_len as usize
             },
             flags: OffloadFlags::from_bits(part.meta.flags()),
+            meta: part.meta,
         }
     }
 
-    /// Cuts a packet of one segment down to the `len` bytes from `front` on; `false`, and nothing done, if it has not so many, or
-    /// several segments.
-    #[inline]
-    pub fn keep(&mut self, front: usize, len: usize) -> bool {
-        let part = self.changing();
-        let span = part.span();
-        let (Ok(front), Ok(len)) = (u16::try_from(front), u16::try_from(len)) else {
-            return false;
+    /// A packet that is one segment and no clone, to be looked at and then cut: [`look`](Self::look), [`adj`](Self::adj) and
+    /// [`trim`](Self::trim) at the price of one. `None` if it is not such a one.
+    #[inline(always)]
+    pub fn open(&mut self) -> Option<Opened<'_>> {
+        let (cache, record) = self.find();
+        let (meta, seen) = (record.meta, record.brief.read());
+        let (off, len, flags) = if seen.is_lazy() {
+            (HEADROOM, seen.len(), 0)
+        } else {
+            if !meta.is_alone() {
+                return None;
+            }
+            let span = meta.span();
+            (span.off, span.len, meta.flags())
         };
-        let fits = u32::from(front) + u32::from(len) <= u32::from(span.len);
-        if !fits || !part.meta.links().next.is_none() {
-            return false;
-        }
-        part.meta.set_span(Span {
-            off: span.off + front,
-            len,
-            packet_len: u32::from(len),
-        });
-        true
+        let len = usize::from(len);
+        let start = cache.pool().frame(self.index, usize::from(off), len)?;
+        // SAFETY: `frame` gave `len` bytes inside the zone, mapped for ever. Only this `Mbuf` and its clones lead to them, in a group
+        // that keeps the protocol (see the module); it is borrowed alone, and none of them writes meanwhile.
+        let data = unsafe { slice::from_raw_parts(start.as_ptr(), len) };
+        Some(Opened {
+            look: Look {
+                data,
+                packet_len: len,
+                flags: OffloadFlags::from_bits(flags),
+                meta,
+            },
+            brief: record.brief,
+            seen,
+            off,
+        })
     }
 
     /// Makes room for `n` bytes before the data of a packet of one segment, replaces all flags, and returns the whole of it;
     /// `None`, and nothing done, if there is not so much headroom, clones share it, or it has several segments.
-    #[inline]
+    #[inline(always)]
     pub fn wrap(&mut self, n: usize, flags: OffloadFlags) -> Option<&mut [u8]> {
-        let part = PartMut(self.changing());
-        if !part.0.meta.links().next.is_none() {
+        let (cache, record) = self.find();
+        let meta = record.settled();
+        if !meta.is_plain() {
             return None;
         }
-        let (mut span, meta) = (part.0.span(), part.0.meta);
-        let (_, frame) = part.into_frame()?;
-        let short = u16::try_from(n).ok()?;
-        span.off = span.off.checked_sub(short)?;
-        span.len = span.len.checked_add(short)?;
-        span.packet_len = span.packet_len.wrapping_add(u32::from(short));
-        let data = frame.get_mut(span.range())?;
-        meta.set_span(span);
+        let (span, n) = (meta.span(), u16::try_from(n).ok()?);
+        let off = span.off.checked_sub(n)?;
+        let len = span.len.checked_add(n)?;
+        let start = cache
+            .pool()
+            .frame(self.index, usize::from(off), usize::from(len))?;
+        meta.set_span(Span {
+            off,
+            len,
+            packet_len: u32::from(len),
+        });
         let before = meta.flags();
         let after = before & !OffloadFlags::MASK | flags.bits();
         if after != before {
             meta.set_flags(after);
         }
-        Some(data)
+        record.brief.write(Seen::UNKNOWN);
+        // SAFETY: `frame` gave `len` bytes inside the zone, mapped for ever. Only this `Mbuf`, which is borrowed alone, leads to
+        // them in a group that keeps the protocol (see the module): it is direct and has no clone, checked above.
+        Some(unsafe { slice::from_raw_parts_mut(start.as_ptr(), usize::from(len)) })
     }
 
     /// The bytes of the first segment, to write; `None` if clones share them.

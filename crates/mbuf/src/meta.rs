@@ -70,11 +70,10 @@ impl Span {
     }
 
     const fn from_bits(bits: u64) -> Self {
-        let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
         Self {
-            off: u16::from_le_bytes([a, b]),
-            len: u16::from_le_bytes([c, d]),
-            packet_len: u32::from_le_bytes([e, f, g, h]),
+            off: (bits & 0xffff) as u16,
+            len: (bits >> 16 & 0xffff) as u16,
+            packet_len: (bits >> 32) as u32,
         }
     }
 }
@@ -97,12 +96,11 @@ impl Place {
     }
 
     const fn from_bits(bits: u64) -> Self {
-        let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
         Self {
-            port: u16::from_le_bytes([a, b]),
-            queue: u16::from_le_bytes([c, d]),
-            segments: u16::from_le_bytes([e, f]),
-            vlan: u16::from_le_bytes([g, h]),
+            port: (bits & 0xffff) as u16,
+            queue: (bits >> 16 & 0xffff) as u16,
+            segments: (bits >> 32 & 0xffff) as u16,
+            vlan: (bits >> 48) as u16,
         }
     }
 }
@@ -128,10 +126,9 @@ impl Links {
     }
 
     const fn from_bits(bits: u64) -> Self {
-        let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
         Self {
-            next: MbufIndex::from_bits(u32::from_le_bytes([a, b, c, d])),
-            original: MbufIndex::from_bits(u32::from_le_bytes([e, f, g, h])),
+            next: MbufIndex::from_bits((bits & 0xffff_ffff) as u32),
+            original: MbufIndex::from_bits((bits >> 32) as u32),
         }
     }
 }
@@ -162,7 +159,7 @@ impl Meta {
     /// Whether the mbuf stands alone: one segment, its own frame, no clone. Then giving it back is giving back one index.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.links.load(Ordering::Relaxed) == Links::NONE.bits() && self.refs() == 1
+        self.is_alone() && self.refs() == 1
     }
 
     #[inline]
@@ -205,6 +202,12 @@ impl Meta {
     #[cfg_attr(forebay_model, track_caller)]
     pub(crate) fn set_links(&self, links: Links) {
         self.links.store(links.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether it is one segment, and shows its own frame.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.links.load(Ordering::Relaxed) == Links::NONE.bits()
     }
 
     #[inline]

@@ -579,6 +579,18 @@ impl Pool {
         (tag.read().is_linked() && !next.is_none()).then_some(next)
     }
 
+    /// What there is of an mbuf, if it is one of this pool: what [`Range::find`] tells, for one comparison.
+    #[inline]
+    pub(crate) fn record(&self, index: MbufIndex) -> Option<Record<'static>> {
+        let number = index.bits().wrapping_sub(MbufIndex::new(self.id, 0).bits()) as usize;
+        let tag = self.tags.get(number)?;
+        // SAFETY: `open`, the only maker of a `Pool`, gave `briefs` and `tags` one length, and `number` is below it.
+        let brief = unsafe { self.briefs.get_unchecked(number) };
+        // SAFETY: as for `briefs`.
+        let meta = unsafe { self.metas.get_unchecked(number) };
+        Some(Record { tag, brief, meta })
+    }
+
     #[inline]
     pub(crate) fn range(&self) -> Range<'static> {
         Range {

@@ -36,8 +36,7 @@
 //!     }
 //!     // The applications. The answer goes into the buffer that the question came in.
 //!     while let Some(datagram) = server.udp(echo).recv_from() {
-//!         let sent = server.udp(echo).send_from(datagram.packet, datagram.to, datagram.from);
-//!         sent.map_err(|unsent| unsent.error)?;
+//!         server.udp(echo).reply(datagram).map_err(|unsent| unsent.error)?;
 //!     }
 //!     if let Some(datagram) = client.udp(socket).recv_from() {
 //!         break datagram;

@@ -58,6 +58,11 @@ pub struct Look<'p> {
 ///
 /// Whoever drops one gives its memory back. What the stack has to look at or to write lies in the first segment.
 pub trait Packet: Sized {
+    /// What [`open`](Self::open) gives.
+    type Opened<'p>: Opened
+    where
+        Self: 'p;
+
     /// Bytes in all segments.
     fn len(&self) -> usize;
 
@@ -106,10 +111,8 @@ pub trait Packet: Sized {
     /// All that who parses a packet asks of it.
     fn look(&self) -> Look<'_>;
 
-    /// Cuts a packet of one segment down to the `len` bytes from `front` on; `false`, and nothing done, if it has not so many,
-    /// or several segments.
-    #[must_use]
-    fn keep(&mut self, front: usize, len: usize) -> bool;
+    /// A packet of one segment, to be looked at and then cut; `None` if it has several.
+    fn open(&mut self) -> Option<Self::Opened<'_>>;
 
     /// Does what [`prepend`](Self::prepend) and [`ask`](Self::ask) do to a packet of one segment, and returns the whole of it;
     /// `None`, and nothing done, if it cannot, or if there are several segments.
@@ -117,6 +120,16 @@ pub trait Packet: Sized {
 
     /// Forgets what was found out or asked for, and asks for this.
     fn ask(&mut self, wishes: Wishes);
+}
+
+/// A packet of one segment that is looked at, and that may then be cut.
+pub trait Opened {
+    /// How it looks.
+    fn look(&self) -> Look<'_>;
+
+    /// Cuts it down to the `len` bytes from `front` on; `false`, and nothing done, if it has not so many.
+    #[must_use]
+    fn cut(self, front: usize, len: usize) -> bool;
 }
 
 /// Where new packets come from.
@@ -170,7 +183,24 @@ fn move_to_start(mbuf: &mut Mbuf) {
     mbuf.trim(headroom);
 }
 
-impl Packet for Mbuf<'_> {
+impl Opened for mbuf::Opened<'_> {
+    #[inline(always)]
+    fn look(&self) -> Look<'_> {
+        looked(&mbuf::Opened::look(self))
+    }
+
+    #[inline(always)]
+    fn cut(self, front: usize, len: usize) -> bool {
+        mbuf::Opened::cut(self, front, len)
+    }
+}
+
+impl<'c> Packet for Mbuf<'c> {
+    type Opened<'p>
+        = mbuf::Opened<'p>
+    where
+        'c: 'p;
+
     #[inline]
     fn len(&self) -> usize {
         self.packet_len()
@@ -262,24 +292,15 @@ impl Packet for Mbuf<'_> {
 
     #[inline]
     fn look(&self) -> Look<'_> {
-        let look = Mbuf::look(self);
-        Look {
-            data: look.data,
-            len: look.packet_len,
-            received: if look.flags.is_empty() {
-                Received::default()
-            } else {
-                received(look.flags, self)
-            },
-        }
+        looked(&Mbuf::look(self))
     }
 
-    #[inline]
-    fn keep(&mut self, front: usize, len: usize) -> bool {
-        Mbuf::keep(self, front, len)
+    #[inline(always)]
+    fn open(&mut self) -> Option<mbuf::Opened<'_>> {
+        Mbuf::open(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn wrap(&mut self, n: usize, wishes: Wishes) -> Option<&mut [u8]> {
         if wishes.l4_checksum.is_some() {
             set_offload(self, wishes);
@@ -298,6 +319,7 @@ impl Packet for Mbuf<'_> {
     }
 }
 
+#[inline(never)]
 fn set_offload(mbuf: &mut Mbuf<'_>, wishes: Wishes) {
     if let Some((csum_start, csum_offset)) = wishes.l4_checksum {
         mbuf.set_offload(TxOffload {
@@ -308,8 +330,24 @@ fn set_offload(mbuf: &mut Mbuf<'_>, wishes: Wishes) {
     }
 }
 
+/// An mbuf, as the stack looks at it.
+#[inline]
+fn looked<'m>(look: &mbuf::Look<'m>) -> Look<'m> {
+    Look {
+        data: look.data,
+        len: look.packet_len,
+        received: if look.flags.is_empty() {
+            Received::default()
+        } else {
+            received(look)
+        },
+    }
+}
+
 /// What flags say, and what stands beside them.
-fn received(flags: OffloadFlags, mbuf: &Mbuf<'_>) -> Received {
+#[inline(always)]
+fn received(look: &mbuf::Look<'_>) -> Received {
+    let flags = look.flags;
     let found = |good, bad| match (flags.intersects(good), flags.intersects(bad)) {
         (_, true) => Some(false),
         (true, _) => Some(true),
@@ -323,9 +361,9 @@ fn received(flags: OffloadFlags, mbuf: &Mbuf<'_>) -> Received {
         ),
         vlan: flags
             .contains(OffloadFlags::VLAN_STRIPPED)
-            .then(|| mbuf.vlan_tci()),
+            .then(|| look.vlan_tci()),
         datagram_len: if flags.contains(OffloadFlags::GSO_UDP) {
-            core::num::NonZeroU16::new(mbuf.offload().gso_size)
+            core::num::NonZeroU16::new(look.offload().gso_size)
         } else {
             None
         },
@@ -405,7 +443,24 @@ impl Drop for Bytes {
     }
 }
 
+impl Opened for &mut Bytes {
+    fn look(&self) -> Look<'_> {
+        Packet::look(*self)
+    }
+
+    fn cut(self, front: usize, len: usize) -> bool {
+        let end = front.checked_add(len).filter(|end| *end <= self.len());
+        if let Some(end) = end {
+            self.room.truncate(self.start + end);
+            self.start += front;
+        }
+        end.is_some()
+    }
+}
+
 impl Packet for Bytes {
+    type Opened<'p> = &'p mut Self;
+
     fn len(&self) -> usize {
         self.room.len() - self.start
     }
@@ -477,13 +532,8 @@ impl Packet for Bytes {
         }
     }
 
-    fn keep(&mut self, front: usize, len: usize) -> bool {
-        let fits = front.checked_add(len).is_some_and(|end| end <= self.len());
-        if fits {
-            self.start += front;
-            self.room.truncate(self.start + len);
-        }
-        fits
+    fn open(&mut self) -> Option<&mut Self> {
+        Some(self)
     }
 
     fn wrap(&mut self, n: usize, wishes: Wishes) -> Option<&mut [u8]> {

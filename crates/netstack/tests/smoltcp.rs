@@ -356,7 +356,7 @@ impl<A: Packets> Cable<A> {
         assert_eq!((there.from.ip(), there.to), (address(2), address(1)));
         self.stack
             .udp(ours)
-            .send_from(there.packet, there.to, there.from)
+            .reply(there)
             .unwrap_or_else(|unsent| panic!("{}", unsent.error));
         self.carry();
         let socket = self.sockets.get_mut::<udp::Socket>(theirs);

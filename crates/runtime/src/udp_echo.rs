@@ -225,8 +225,8 @@ impl<'c> Echo<'c> {
         socket: UdpId,
         datagram: Datagram<Mbuf<'c>>,
     ) -> bool {
-        let (from, to, len) = (datagram.from, datagram.to, datagram.packet.packet_len());
-        match stack.udp(socket).send_from(datagram.packet, to, from) {
+        let len = datagram.packet.packet_len();
+        match stack.udp(socket).reply(datagram) {
             Ok(()) => {
                 self.datagrams += 1;
                 self.bytes += len as u64;
@@ -234,9 +234,9 @@ impl<'c> Echo<'c> {
             }
             Err(Unsent {
                 error: Error::WouldBlock,
-                packet: Some(packet),
+                packet: Some(datagram),
             }) => {
-                self.kept = Some((socket, Datagram { packet, ..datagram }));
+                self.kept = Some((socket, datagram));
                 false
             }
             Err(Unsent { error, .. }) => {

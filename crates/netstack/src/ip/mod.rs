@@ -9,3 +9,4 @@ pub mod path;
 pub mod rate;
 pub mod reassembly;
 pub mod route;
+pub(crate) mod version;

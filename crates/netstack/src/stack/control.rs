@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use super::hop::Destinations;
+use super::outbox::Outbox;
 use super::{Event, Interface, Stack};
 use crate::config::{Config, EVENTS_MAX};
 use crate::error::Error;
@@ -87,13 +88,13 @@ impl<A: Packets> Stack<A> {
         let id = InterfaceId(u8::try_from(self.interfaces.len()).map_err(|_| full)?);
         let transmit_max = self.config.transmit_max;
         while self.ports.len() <= port {
-            self.ports.push(VecDeque::with_capacity(transmit_max));
+            self.ports.push(Outbox::new(transmit_max));
             self.untagged.push(None);
         }
         if config.vlan == InterfaceConfig::UNTAGGED
             && let Some(untagged) = self.untagged.get_mut(port)
         {
-            *untagged = Some((id, config.mac));
+            *untagged = Some((id, config.mac.to_bits()));
         }
         self.interfaces.push(Interface {
             config,

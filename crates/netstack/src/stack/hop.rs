@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use super::Stack;
+use super::template::Template;
 use crate::config::DESTINATION_TIME;
 use crate::hash::{address_bits, mix, words};
 use crate::interface::{FrameHeader, InterfaceId, Offloads};
@@ -49,6 +50,7 @@ struct Destination {
     address: u128,
     generation: u32,
     until: Instant,
+    template: Option<Template>,
     hop: Hop,
 }
 
@@ -61,18 +63,24 @@ impl Destinations {
         Self(vec![None; DESTINATIONS])
     }
 
-    /// What was found out about a destination, if it still holds.
-    #[inline]
-    pub(super) fn known(
+    /// The headers of usual datagrams to a destination, if the way there is known, and still the same.
+    #[inline(always)]
+    pub(super) fn template(
         &self,
         address: u128,
         seed: u64,
         generation: u32,
         now: Instant,
-    ) -> Option<&Hop> {
+    ) -> Option<&Template> {
+        self.get(address, seed, generation, now)?.template.as_ref()
+    }
+
+    /// What was found out about a destination, if it still holds.
+    #[inline(always)]
+    fn get(&self, address: u128, seed: u64, generation: u32, now: Instant) -> Option<&Destination> {
         let known = self.0.get(place(address, seed))?.as_ref()?;
         let holds = known.address == address && known.generation == generation && now < known.until;
-        holds.then_some(&known.hop)
+        holds.then_some(known)
     }
 }
 
@@ -108,17 +116,20 @@ impl<A: Packets> Stack<A> {
             .wrapping_add(self.changes)
     }
 
+    #[inline(always)]
+    fn known(&self, address: u128) -> Option<&Destination> {
+        self.destinations
+            .get(address, self.config.seed, self.generation(), self.now)
+    }
+
     /// The way to `to`; `by` says by which interface, where the address alone does not.
     #[inline]
     pub(crate) fn hop(&mut self, to: IpAddr, by: Option<InterfaceId>) -> Result<Hop, Reason> {
         let address = address_bits(to);
-        let known = self
-            .destinations
-            .known(address, self.config.seed, self.generation(), self.now);
-        if let Some(hop) = known
-            && by.is_none_or(|by| by == hop.interface)
+        if let Some(known) = self.known(address)
+            && by.is_none_or(|by| by == known.hop.interface)
         {
-            return Ok(*hop);
+            return Ok(known.hop);
         }
         let (hop, until) = self.find_hop(to, by)?;
         if hop.next == Next::Send && by.is_none() {
@@ -129,6 +140,7 @@ impl<A: Packets> Stack<A> {
                     address,
                     generation,
                     until,
+                    template: Template::of(to, &hop),
                     hop,
                 });
             }

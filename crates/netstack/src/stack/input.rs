@@ -47,6 +47,8 @@ pub(super) struct Arrived {
 
 impl<A: Packets> Stack<A> {
     /// Takes frames that came by a port. Answers wait for [`poll_transmit`](Self::poll_transmit).
+    // Not part of its callers: registers are few.
+    #[inline(never)]
     pub fn receive(
         &mut self,
         now: crate::Instant,

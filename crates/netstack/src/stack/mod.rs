@@ -8,9 +8,11 @@ mod hop;
 mod icmp;
 mod input;
 mod ndp;
+mod outbox;
 mod output;
 mod quick;
 mod router;
+mod template;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -20,6 +22,7 @@ use std::collections::VecDeque;
 
 use hop::Destinations;
 pub(crate) use hop::Hop;
+use outbox::Outbox;
 pub(crate) use output::{Header, Upper};
 
 use crate::config::Config;
@@ -48,9 +51,9 @@ pub struct Stack<A: Packets> {
     pub(crate) now: Instant,
     interfaces: Vec<Interface>,
     /// What waits to be transmitted, by port.
-    ports: Vec<VecDeque<A::Packet>>,
-    /// The interface that a port is without tags, and its address.
-    untagged: Vec<Option<(InterfaceId, Mac)>>,
+    ports: Vec<Outbox<A::Packet>>,
+    /// The interface that a port is without tags, and its address as a number.
+    untagged: Vec<Option<(InterfaceId, u64)>>,
     /// From one of our addresses to another: each begins with its IP header.
     local: VecDeque<(InterfaceId, A::Packet)>,
     neighbours: Neighbours<A::Packet>,

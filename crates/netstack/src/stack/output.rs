@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use super::Stack;
 use super::hop::{Hop, Next};
+use super::outbox::Outbox;
 use crate::interface::FrameHeader;
 use crate::ip::fragment::{fragment_v4, fragment_v6};
 use crate::packet::{Packet, Packets, Wishes};
@@ -70,7 +71,7 @@ impl<A: Packets> Stack<A> {
             Next::Send => self
                 .ports
                 .get(usize::from(hop.port))
-                .is_some_and(|port| port.len() < self.config.transmit_max),
+                .is_some_and(Outbox::has_room),
         }
     }
 
@@ -197,7 +198,7 @@ impl<A: Packets> Stack<A> {
         let is_ipv4 = whole.data().first().is_some_and(|first| first >> 4 == 4);
         // An IPv4 header has one already.
         let id = if is_ipv4 { 0 } else { self.next_long_id() };
-        let (max, ports) = (self.config.transmit_max, &mut self.ports);
+        let ports = &mut self.ports;
         let (neighbours, local_max, local) =
             (&mut self.neighbours, self.config.local_max, &mut self.local);
         let drops = &mut self.drops;
@@ -210,11 +211,11 @@ impl<A: Packets> Stack<A> {
                     room.copy_from_slice(frame);
                     match hop.next {
                         Next::Send => match ports.get_mut(usize::from(hop.port)) {
-                            Some(port) if port.len() < max => {
-                                port.push_back(piece);
-                                Ok(())
+                            Some(port) => {
+                                let fits = port.push(piece);
+                                fits.then_some(()).ok_or(Reason::TransmitQueueFull)
                             }
-                            _ => Err(Reason::TransmitQueueFull),
+                            None => Err(Reason::TransmitQueueFull),
                         },
                         Next::Ask(next) => {
                             match neighbours.wait(hop.interface, next, piece) {
@@ -254,19 +255,7 @@ impl<A: Packets> Stack<A> {
     #[inline]
     pub(crate) fn put(&mut self, hop: &Hop, packet: A::Packet) -> Result<(), Reason> {
         match hop.next {
-            Next::Send => {
-                let max = self.config.transmit_max;
-                let port = self
-                    .ports
-                    .get_mut(usize::from(hop.port))
-                    .ok_or(Reason::PortUnknown)?;
-                if port.len() >= max {
-                    return Err(Reason::TransmitQueueFull);
-                }
-                port.push_back(packet);
-                self.traffic.sent += 1;
-                Ok(())
-            }
+            Next::Send => self.out(hop.port, packet),
             Next::Ask(next) => {
                 // Not this packet, as a rule, but an older one that made room for it.
                 if let Err((_, reason)) = self.neighbours.wait(hop.interface, next, packet) {
@@ -296,15 +285,15 @@ impl<A: Packets> Stack<A> {
             .prepend(frame.bytes().len())
             .ok_or(Reason::Unreadable)?;
         room.copy_from_slice(frame.bytes());
-        let max = self.config.transmit_max;
-        let queue = self
-            .ports
-            .get_mut(usize::from(port))
-            .ok_or(Reason::PortUnknown)?;
-        if queue.len() >= max {
+        self.out(port, packet)
+    }
+
+    /// Has a framed packet wait until its port takes it.
+    fn out(&mut self, port: u16, packet: A::Packet) -> Result<(), Reason> {
+        let outbox = self.ports.get_mut(usize::from(port));
+        if !outbox.ok_or(Reason::PortUnknown)?.push(packet) {
             return Err(Reason::TransmitQueueFull);
         }
-        queue.push_back(packet);
         self.traffic.sent += 1;
         Ok(())
     }
@@ -312,15 +301,13 @@ impl<A: Packets> Stack<A> {
     /// The next packet to be sent by a port.
     #[inline]
     pub fn poll_transmit(&mut self, port: u16) -> Option<A::Packet> {
-        self.ports.get_mut(usize::from(port))?.pop_front()
+        self.ports.get_mut(usize::from(port))?.pop()
     }
 
     /// How many packets wait to be sent by a port.
     #[must_use]
     pub fn to_transmit(&self, port: u16) -> usize {
-        self.ports
-            .get(usize::from(port))
-            .map_or(0, std::collections::VecDeque::len)
+        self.ports.get(usize::from(port)).map_or(0, Outbox::len)
     }
 
     /// An identification that others cannot foresee: RFC 7739 section 5.

@@ -1,10 +1,11 @@
 //! Which socket a datagram is for.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::HashMap;
 
 use crate::error::Error;
 use crate::hash::{Seeded, address_bits};
+use crate::ip::version::Version;
 
 /// Ports of a version of IP.
 const PORTS: usize = 1 << 16;
@@ -25,9 +26,15 @@ struct Pair {
 impl Pair {
     #[inline]
     fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+        let addresses = [address_bits(local.ip()), address_bits(peer.ip())];
+        Self::of(addresses, [local.port(), peer.port()])
+    }
+
+    #[inline]
+    fn of(addresses: [u128; 2], [local, peer]: [u16; 2]) -> Self {
         Self {
-            addresses: [address_bits(local.ip()), address_bits(peer.ip())],
-            ports: u32::from(local.port()) << 16 | u32::from(peer.port()),
+            addresses,
+            ports: u32::from(local) << 16 | u32::from(peer),
         }
     }
 }
@@ -35,8 +42,15 @@ impl Pair {
 /// Who is bound to a port but not connected: a list through all of them.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
-    address: IpAddr,
+    address: u128,
     next: u32,
+}
+
+impl Bound {
+    /// Whether it is bound to all addresses of its version.
+    const fn is_everybody(&self) -> bool {
+        self.address == Ipv4Addr::ANY || self.address == Ipv6Addr::ANY
+    }
 }
 
 /// From ports and addresses to the numbers of sockets.
@@ -54,15 +68,15 @@ pub(super) struct Demux {
 }
 
 #[inline]
-fn place(address: IpAddr, port: u16) -> usize {
-    usize::from(port) + if address.is_ipv6() { PORTS } else { 0 }
+fn place(is_ipv6: bool, port: u16) -> usize {
+    usize::from(port) + if is_ipv6 { PORTS } else { 0 }
 }
 
 impl Demux {
     /// For sockets numbered below `max`.
     pub(super) fn new(max: usize, seed: u64) -> Self {
         let unbound = Bound {
-            address: IpAddr::from([0; 4]),
+            address: Ipv4Addr::ANY,
             next: NOBODY,
         };
         Self {
@@ -76,26 +90,42 @@ impl Demux {
     }
 
     /// The socket that is to have what `from` has sent to `to`.
-    #[inline]
     pub(super) fn find(&self, to: SocketAddr, from: SocketAddr) -> Option<u32> {
+        let ports = [to.port(), from.port()];
+        match (to.ip(), from.ip()) {
+            (IpAddr::V4(to), IpAddr::V4(from)) => self.find_of([to, from], ports),
+            (IpAddr::V6(to), IpAddr::V6(from)) => self.find_of([to, from], ports),
+            _ => None,
+        }
+    }
+
+    /// [`find`](Self::find), where the version is known.
+    #[inline(always)]
+    pub(super) fn find_of<V: Version>(&self, [to, from]: [V; 2], ports: [u16; 2]) -> Option<u32> {
+        let to = to.bits();
         if !self.connected.is_empty()
-            && let Some(socket) = self.connected.get(&Pair::new(to, from))
+            && let Some(socket) = self.connected_to(&Pair::of([to, from.bits()], ports))
         {
-            return Some(*socket);
+            return Some(socket);
         }
         let mut everybody = None;
-        let mut socket = *self.first.get(place(to.ip(), to.port()))?;
+        let mut socket = *self.first.get(place(V::IS_V6, ports[0]))?;
         // Each socket is in one list once: this comes to an end.
         while let Some(bound) = self.bound.get(socket as usize) {
-            if bound.address == to.ip() {
+            if bound.address == to {
                 return Some(socket);
             }
-            if bound.address.is_unspecified() {
+            if bound.address == V::ANY {
                 everybody = Some(socket);
             }
             socket = bound.next;
         }
         everybody
+    }
+
+    #[inline(never)]
+    fn connected_to(&self, ends: &Pair) -> Option<u32> {
+        self.connected.get(ends).copied()
     }
 
     /// All sockets that want what is sent to a group or to everybody: those connected to the sender and those bound to it.
@@ -104,7 +134,7 @@ impl Demux {
             each(*socket);
         }
         for (socket, bound) in self.bound_to(to) {
-            if bound.address == to.ip() || bound.address.is_unspecified() {
+            if bound.address == address_bits(to.ip()) || bound.is_everybody() {
                 each(socket);
             }
         }
@@ -113,7 +143,7 @@ impl Demux {
     fn bound_to(&self, to: SocketAddr) -> impl Iterator<Item = (u32, Bound)> {
         let mut socket = self
             .first
-            .get(place(to.ip(), to.port()))
+            .get(place(to.is_ipv6(), to.port()))
             .copied()
             .unwrap_or(NOBODY);
         core::iter::from_fn(move || {
@@ -137,14 +167,14 @@ impl Demux {
         };
         let local = SocketAddr::new(local.ip(), port);
         let overlaps = |bound: Bound| {
-            bound.address == local.ip()
-                || bound.address.is_unspecified()
+            bound.address == address_bits(local.ip())
+                || bound.is_everybody()
                 || local.ip().is_unspecified()
         };
         if self.bound_to(local).any(|(_, bound)| overlaps(bound)) {
             return Err(Error::AddressInUse(local));
         }
-        self.users[place(local.ip(), port)] += 1;
+        self.users[place(local.is_ipv6(), port)] += 1;
         self.link(socket, local);
         Ok(port)
     }
@@ -170,7 +200,7 @@ impl Demux {
 
     /// Takes a socket out of those bound to a port, before it is connected.
     pub(super) fn unlink(&mut self, socket: u32, local: SocketAddr) {
-        let at = place(local.ip(), local.port());
+        let at = place(local.is_ipv6(), local.port());
         let next = self.bound[socket as usize].next;
         let before = self.bound_to(local).find(|(_, bound)| bound.next == socket);
         match before {
@@ -183,9 +213,9 @@ impl Demux {
 
     /// Puts a socket among those bound to a port.
     pub(super) fn link(&mut self, socket: u32, local: SocketAddr) {
-        let first = &mut self.first[place(local.ip(), local.port())];
+        let first = &mut self.first[place(local.is_ipv6(), local.port())];
         self.bound[socket as usize] = Bound {
-            address: local.ip(),
+            address: address_bits(local.ip()),
             next: core::mem::replace(first, socket),
         };
     }
@@ -197,7 +227,7 @@ impl Demux {
 
     /// A socket gives its port back.
     pub(super) fn release(&mut self, local: SocketAddr) {
-        let users = &mut self.users[place(local.ip(), local.port())];
+        let users = &mut self.users[place(local.is_ipv6(), local.port())];
         *users = users.saturating_sub(1);
     }
 
@@ -209,7 +239,7 @@ impl Demux {
         for step in 0..count {
             let offset = u16::try_from((start + step) % count).unwrap_or_default();
             let port = EPHEMERAL.start() + offset;
-            if self.users[place(address, port)] == 0 {
+            if self.users[place(address.is_ipv6(), port)] == 0 {
                 return Ok(port);
             }
         }

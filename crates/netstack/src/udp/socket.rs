@@ -15,7 +15,7 @@ const DATAGRAM_MAX_V4: usize = 65_507;
 /// And over IPv6, whose header is not in its length.
 const DATAGRAM_MAX_V6: usize = 65_527;
 
-/// Why a packet was not sent, and the packet, unless it is gone.
+/// Why a packet, or a datagram, was not sent, and the same, unless it is gone.
 #[derive(Debug)]
 pub struct Unsent<P> {
     /// Why.
@@ -132,12 +132,36 @@ impl<'s, A: Packets> Udp<'s, A> {
         Ok(self.stack.udp.get_mut(self.id)?.error.take())
     }
 
-    /// Answers a datagram with what `packet` holds, from the address that it was sent to.
+    /// Sends a datagram back to who sent it, from the address that it was sent to, with what its packet holds by now.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), with the datagram.
+    pub fn reply(
+        &mut self,
+        mut datagram: Datagram<A::Packet>,
+    ) -> Result<(), Unsent<Datagram<A::Packet>>> {
+        let (from, to) = (datagram.from, datagram.to);
+        let packet = &mut datagram.packet;
+        if let Some(port) = self.stack.quick_headers(self.id, packet, Some(&to), &from) {
+            self.stack.quick_out(port, datagram.packet);
+            return Ok(());
+        }
+        let sent = self.send_long(datagram.packet, Some(to), from);
+        sent.map_err(|unsent| {
+            let packet = unsent.packet.map(|packet| Datagram { packet, ..datagram });
+            Unsent {
+                error: unsent.error,
+                packet,
+            }
+        })
+    }
+
+    /// Sends what `packet` holds from an address of ours: as a rule the one that the question was sent to.
     ///
     /// # Errors
     ///
     /// As [`send_to`](Self::send_to).
-    #[inline]
     pub fn send_from(
         &mut self,
         packet: A::Packet,
@@ -154,7 +178,6 @@ impl<'s, A: Packets> Udp<'s, A> {
     /// # Errors
     ///
     /// Nothing leads to `to`, there is no room now, or it is too long.
-    #[inline]
     pub fn send_to(&mut self, packet: A::Packet, to: SocketAddr) -> Result<(), Unsent<A::Packet>> {
         self.send_packet(packet, None, to)
     }
@@ -178,20 +201,25 @@ impl<'s, A: Packets> Udp<'s, A> {
         }
     }
 
-    #[inline]
     fn send_packet(
         &mut self,
-        packet: A::Packet,
+        mut packet: A::Packet,
         source: Option<IpAddr>,
         to: SocketAddr,
     ) -> Result<(), Unsent<A::Packet>> {
-        match self.stack.quick_out(self.id, packet, source, to) {
-            None => Ok(()),
-            Some(packet) => self.send_long(packet, source, to),
+        let usual = (source.as_ref(), &to);
+        if let Some(port) = self
+            .stack
+            .quick_headers(self.id, &mut packet, usual.0, usual.1)
+        {
+            self.stack.quick_out(port, packet);
+            return Ok(());
         }
+        self.send_long(packet, source, to)
     }
 
     /// Sends what is not the usual datagram.
+    #[cold]
     fn send_long(
         &mut self,
         packet: A::Packet,
@@ -349,8 +377,9 @@ impl<'s, A: Packets> Udp<'s, A> {
     ///
     /// The socket was closed.
     pub fn set_hop_limit(&mut self, limit: Option<u8>) -> Result<(), Error> {
-        self.stack.udp.get_mut(self.id)?.hop_limit = limit;
-        Ok(())
+        self.stack
+            .udp
+            .change(self.id, |socket| socket.hop_limit = limit)
     }
 
     /// TOS or traffic class of what the socket sends.
@@ -359,8 +388,9 @@ impl<'s, A: Packets> Udp<'s, A> {
     ///
     /// The socket was closed.
     pub fn set_traffic_class(&mut self, class: u8) -> Result<(), Error> {
-        self.stack.udp.get_mut(self.id)?.traffic_class = class;
-        Ok(())
+        self.stack
+            .udp
+            .change(self.id, |socket| socket.traffic_class = class)
     }
 
     /// Whether what the socket sends over IPv4 goes without a checksum. Over IPv6 it never does.
@@ -369,8 +399,9 @@ impl<'s, A: Packets> Udp<'s, A> {
     ///
     /// The socket was closed.
     pub fn set_no_checksum(&mut self, none: bool) -> Result<(), Error> {
-        self.stack.udp.get_mut(self.id)?.no_checksum = none;
-        Ok(())
+        self.stack
+            .udp
+            .change(self.id, |socket| socket.no_checksum = none)
     }
 
     /// Whether what does not fit its path is refused instead of cut: what Linux calls `IP_PMTUDISC_DO`.
@@ -379,8 +410,9 @@ impl<'s, A: Packets> Udp<'s, A> {
     ///
     /// The socket was closed.
     pub fn set_never_cut(&mut self, never: bool) -> Result<(), Error> {
-        self.stack.udp.get_mut(self.id)?.never_cut = never;
-        Ok(())
+        self.stack
+            .udp
+            .change(self.id, |socket| socket.never_cut = never)
     }
 
     /// Most datagrams that wait to be read.

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use super::demux::Demux;
 use super::queue::{Datagram, List, Queues};
 use crate::error::Error;
+use crate::hash::address_bits;
+use crate::ip::version::Version;
 
 /// Limits of UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,16 @@ pub(crate) struct Socket {
     pub(crate) traffic_class: u8,
     pub(crate) no_checksum: bool,
     pub(crate) never_cut: bool,
+    usual: Option<Usual>,
+}
+
+/// What usual datagrams of a socket go out with: it is bound, to one of our addresses or to all, and wants nothing special.
+#[derive(Debug, Clone, Copy)]
+struct Usual {
+    /// As a number.
+    address: u128,
+    port: u16,
+    is_ipv6: bool,
 }
 
 impl Socket {
@@ -98,7 +110,19 @@ impl Socket {
         traffic_class: 0,
         no_checksum: false,
         never_cut: false,
+        usual: None,
     };
+
+    /// Has `usual` say what the rest says.
+    fn settle(&mut self) {
+        let is_usual = !self.no_checksum && self.hop_limit.is_none();
+        let local = self.local.filter(|local| !local.ip().is_multicast());
+        self.usual = local.filter(|_| is_usual).map(|local| Usual {
+            address: address_bits(local.ip()),
+            port: local.port(),
+            is_ipv6: local.is_ipv6(),
+        });
+    }
 
     pub(super) fn unspecified(&self) -> IpAddr {
         if self.is_ipv6 {
@@ -160,6 +184,33 @@ impl<P> UdpTable<P> {
             .ok_or(Error::NoSocket)
     }
 
+    /// Address, port and traffic class that a socket sends with, if it is bound, to one of ours or to all, and wants nothing special.
+    #[inline(always)]
+    pub(crate) fn usual<V: Version>(&self, id: UdpId) -> Option<(V, u16, u8)> {
+        let socket = self.sockets.get(id.index as usize)?;
+        let usual = socket.usual?;
+        let is_so = socket.generation == id.generation && usual.is_ipv6 == V::IS_V6;
+        is_so.then(|| {
+            (
+                V::from_bits(usual.address),
+                usual.port,
+                socket.traffic_class,
+            )
+        })
+    }
+
+    /// Changes what a socket is.
+    pub(super) fn change(
+        &mut self,
+        id: UdpId,
+        change: impl FnOnce(&mut Socket),
+    ) -> Result<(), Error> {
+        let socket = self.get_mut(id)?;
+        change(socket);
+        socket.settle();
+        Ok(())
+    }
+
     pub(super) fn get_mut(&mut self, id: UdpId) -> Result<&mut Socket, Error> {
         let socket = self.sockets.get_mut(id.index as usize);
         socket
@@ -213,10 +264,10 @@ impl<P> UdpTable<P> {
             return Err(Error::AddressInUse(local));
         }
         let port = self.demux.bind(id.index, local)?;
-        let socket = self.get_mut(id)?;
-        socket.local = Some(SocketAddr::new(local.ip(), port));
-        socket.bound = Some(local.ip());
-        Ok(())
+        self.change(id, |socket| {
+            socket.local = Some(SocketAddr::new(local.ip(), port));
+            socket.bound = Some(local.ip());
+        })
     }
 
     /// Has a socket hear one peer only; `source` is the address of ours that it sends from. `None` takes the peer away.
@@ -270,15 +321,21 @@ impl<P> UdpTable<P> {
         if peer.is_some() {
             self.clear(id)?;
         }
-        let socket = self.get_mut(id)?;
-        (socket.local, socket.peer, socket.error) = (Some(local), peer, None);
+        self.change(id, |socket| {
+            (socket.local, socket.peer, socket.error) = (Some(local), peer, None);
+        })?;
         outcome.map(|_| ())
     }
 
     /// The socket that is to have what `from` has sent to `to`: also the one that sends from `to` to `from`.
-    #[inline]
     pub(crate) fn find(&self, to: SocketAddr, from: SocketAddr) -> Option<u32> {
         self.demux.find(to, from)
+    }
+
+    /// The same, where the version is known.
+    #[inline]
+    pub(crate) fn find_of<V: Version>(&self, ends: [V; 2], ports: [u16; 2]) -> Option<u32> {
+        self.demux.find_of(ends, ports)
     }
 
     /// Calls `each` with every socket that wants what is sent to a group or to everybody.

@@ -24,16 +24,16 @@ impl Sum {
         Self { sum: 0, odd: false }
     }
 
-    /// The sum of a few words of memory.
-    #[inline]
-    pub(super) fn of_words<const N: usize>(words: [u32; N]) -> Self {
+    /// The sum of a few words, all in the machine's order or all as numbers.
+    #[inline(always)]
+    pub(crate) fn of_words<const N: usize>(words: [u32; N]) -> Self {
         // No header has so many words that they overflow.
         let sum = words.iter().map(|word| u64::from(*word)).sum();
         Self { sum, odd: false }
     }
 
     /// The pseudo header of UDP and TCP over IPv4: RFC 768, RFC 9293 section 3.1.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn pseudo_v4(
         source: Ipv4Addr,
@@ -79,24 +79,21 @@ impl Sum {
     }
 
     /// Adds the last bytes, from an even place on: what follows cannot be added any more. Few of them cost a few instructions.
-    #[inline]
+    #[inline(always)]
     pub fn add_last(&mut self, bytes: &[u8]) {
         const FEW: usize = 64;
-        let (eights, rest) = bytes.as_chunks::<8>();
-        if bytes.len() > FEW || eights.is_empty() {
+        let Some(last) = bytes.last_chunk().filter(|_| bytes.len() < FEW) else {
             self.sum = carry_around(self.sum, words(bytes));
             return;
-        }
-        for eight in eights {
-            self.sum = carry_around(self.sum, u64::from_ne_bytes(*eight));
-        }
-        if let (Some(last), false) = (bytes.last_chunk(), rest.is_empty()) {
-            // Those that were added are shifted out; the others stay at their places.
-            let left = u32::try_from(rest.len() & 7).unwrap_or(0);
-            let done = u64::BITS - u8::BITS * left;
-            let last = u64::from_le_bytes(*last) >> (done & 63);
-            self.sum = carry_around(self.sum, last.to_le());
-        }
+        };
+        let mut sum = u128::from(self.sum);
+        let rest = add_halves(&mut sum, bytes);
+        // Those that were added are shifted out; the others stay at their places. None left is a shift by all bits.
+        let left = u32::try_from(rest.len()).unwrap_or(0);
+        let last = u64::from_le_bytes(*last);
+        let last = last.checked_shr(u64::BITS - u8::BITS * left);
+        sum += u128::from(last.unwrap_or(0).to_le());
+        self.sum = halves(sum);
     }
 
     /// Adds the next bytes, whose number is known where this is compiled: a header costs a few instructions.
@@ -131,12 +128,7 @@ impl Sum {
     #[inline]
     #[must_use]
     pub const fn fold(self) -> u16 {
-        // Adding the halves crosswise leaves their sum, with its carry added, in the upper half.
-        let [.., a, b, c, d] =
-            (self.sum.wrapping_add(self.sum.rotate_left(32)) >> 32).to_be_bytes();
-        let sum = u32::from_be_bytes([a, b, c, d]);
-        let [a, b, ..] = sum.wrapping_add(sum.rotate_left(16)).to_be_bytes();
-        u16::from_be(u16::from_be_bytes([a, b]))
+        u16::from_be(fold_64(self.sum))
     }
 
     /// The checksum: the complement of the sum.
@@ -164,6 +156,14 @@ impl Sum {
     }
 }
 
+/// The one's complement sum of the four words of a number.
+#[inline(always)]
+pub(crate) const fn fold_64(sum: u64) -> u16 {
+    // Adding the halves crosswise leaves their sum, with its carry added, in the upper half.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
 /// Adds, and adds the carry.
 #[inline]
 const fn carry_around(a: u64, b: u64) -> u64 {
@@ -182,23 +182,11 @@ fn words(bytes: &[u8]) -> u64 {
 #[inline(always)]
 fn words_inline(bytes: &[u8]) -> u64 {
     let mut sum = 0;
-    let (blocks, mut rest) = bytes.as_chunks::<64>();
+    let (blocks, rest) = bytes.as_chunks::<64>();
     for block in blocks {
         add_eights(&mut sum, block);
     }
-    // What is left halves each time, so that a short slice takes a few branches and no loop.
-    if let Some((half, tail)) = rest.split_first_chunk::<32>() {
-        add_eights(&mut sum, half);
-        rest = tail;
-    }
-    if let Some((half, tail)) = rest.split_first_chunk::<16>() {
-        add_eights(&mut sum, half);
-        rest = tail;
-    }
-    if let Some((half, tail)) = rest.split_first_chunk::<8>() {
-        add_eights(&mut sum, half);
-        rest = tail;
-    }
+    let mut rest = add_halves(&mut sum, rest);
     let mut last = 0;
     if let Some((four, tail)) = rest.split_first_chunk() {
         last = u64::from(u32::from_ne_bytes(*four));
@@ -213,10 +201,33 @@ fn words_inline(bytes: &[u8]) -> u64 {
         last += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
     sum += u128::from(last);
-    let halves = sum.to_ne_bytes();
-    let (halves, _) = halves.as_chunks::<8>();
-    let halves = halves.iter().map(|half| u64::from_ne_bytes(*half));
-    halves.fold(0, carry_around)
+    halves(sum)
+}
+
+/// Adds the eights of fewer than 64 bytes, and returns what is left. It halves each time, so that a short slice takes a few
+/// branches and no loop.
+#[inline(always)]
+fn add_halves<'b>(sum: &mut u128, mut rest: &'b [u8]) -> &'b [u8] {
+    if let Some((half, tail)) = rest.split_first_chunk::<32>() {
+        add_eights(sum, half);
+        rest = tail;
+    }
+    if let Some((half, tail)) = rest.split_first_chunk::<16>() {
+        add_eights(sum, half);
+        rest = tail;
+    }
+    if let Some((half, tail)) = rest.split_first_chunk::<8>() {
+        add_eights(sum, half);
+        rest = tail;
+    }
+    rest
+}
+
+/// The halves of a sum, one added to the other.
+#[inline(always)]
+fn halves(sum: u128) -> u64 {
+    let [low, high] = crate::hash::words(sum);
+    carry_around(low, high)
 }
 
 /// Adds a multiple of eight bytes. Carries gather in the upper half, an addition each: no slice has 2^64 words.

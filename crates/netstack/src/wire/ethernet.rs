@@ -4,7 +4,7 @@ use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
-use super::{Malformed, take};
+use super::Malformed;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -21,6 +21,22 @@ impl Mac {
     #[must_use]
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 != 0
+    }
+
+    /// As a number of 48 bits.
+    #[inline]
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// The address that the lower 48 bits are.
+    #[inline]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = bits.to_be_bytes();
+        Self([a, b, c, d, e, f])
     }
 
     /// Whether it can be the address of one station.
@@ -107,7 +123,9 @@ impl fmt::Debug for EtherType {
 /// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ethernet {
-    header: [u8; Self::LEN],
+    destination: u64,
+    source: u64,
+    ether_type: EtherType,
 }
 
 impl Ethernet {
@@ -121,49 +139,64 @@ impl Ethernet {
     /// There are fewer bytes.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (header, _) = take(bytes)?;
-        Ok(Self { header })
+        let header: &[u8; Self::LEN] = bytes.first_chunk().ok_or(Malformed::Truncated)?;
+        // Two words, which share two bytes.
+        let first = header.first_chunk().ok_or(Malformed::Truncated)?;
+        let last = header.last_chunk().ok_or(Malformed::Truncated)?;
+        let (first, last) = (u64::from_be_bytes(*first), u64::from_be_bytes(*last));
+        Ok(Self {
+            destination: first >> 16,
+            source: last >> 16,
+            ether_type: EtherType((last & 0xffff) as u16),
+        })
     }
 
     /// A header of these fields.
     #[inline]
     #[must_use]
     pub const fn new(destination: Mac, source: Mac, ether_type: EtherType) -> Self {
-        let Mac([a, b, c, d, e, f]) = destination;
-        let Mac([g, h, i, j, k, l]) = source;
-        let [m, n] = ether_type.0.to_be_bytes();
         Self {
-            header: [a, b, c, d, e, f, g, h, i, j, k, l, m, n],
+            destination: destination.to_bits(),
+            source: source.to_bits(),
+            ether_type,
         }
     }
 
     /// Writes the header.
     #[inline]
     pub const fn write(&self, out: &mut [u8; Self::LEN]) {
-        *out = self.header;
+        let (Mac([a, b, c, d, e, f]), Mac([g, h, i, j, k, l])) =
+            (self.destination(), self.source());
+        let [m, n] = self.ether_type.0.to_be_bytes();
+        *out = [a, b, c, d, e, f, g, h, i, j, k, l, m, n];
     }
 
     /// To whom.
     #[inline]
     #[must_use]
     pub const fn destination(&self) -> Mac {
-        let [a, b, c, d, e, f, ..] = self.header;
-        Mac([a, b, c, d, e, f])
+        Mac::from_bits(self.destination)
     }
 
     /// From whom.
     #[inline]
     #[must_use]
     pub const fn source(&self) -> Mac {
-        let [_, _, _, _, _, _, a, b, c, d, e, f, _, _] = self.header;
-        Mac([a, b, c, d, e, f])
+        Mac::from_bits(self.source)
     }
 
     /// What follows.
     #[inline]
     #[must_use]
     pub const fn ether_type(&self) -> EtherType {
-        EtherType(u16::from_be_bytes([self.header[12], self.header[13]]))
+        self.ether_type
+    }
+
+    /// Whether it is from one station to another, which is `to`, a [`Mac::to_bits`].
+    #[inline]
+    pub(crate) const fn is_to_one(&self, to: u64) -> bool {
+        const GROUP: u64 = 1 << 40;
+        self.destination == to && self.source != to && self.source & GROUP == 0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use super::checksum::Sum;
+use super::checksum::{Sum, fold_64};
 use super::{Malformed, Protocol, take};
 
 /// Bytes of a header without options.
@@ -20,7 +20,7 @@ const OFFSET_MASK: u16 = 0x1fff;
 /// The header of a packet: without its options, which [`options`](Self::options) finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ipv4 {
-    /// As they lie in the packet: as words they stay in registers, and sum up fast.
+    /// As numbers: they stay in registers, and sum up fast.
     words: [u32; HEADER_LEN / 4],
 }
 
@@ -39,13 +39,12 @@ impl Ipv4 {
         let mut words = [0; HEADER_LEN / 4];
         let (fours, _) = header.as_chunks();
         for (word, four) in words.iter_mut().zip(fours) {
-            *word = u32::from_ne_bytes(*four);
+            *word = u32::from_be_bytes(*four);
         }
         let ip = Self { words };
-        let [first, ..] = ip.word(0);
         // No options, which is nearly always so, is one comparison.
-        if first != 0x45 {
-            if first >> 4 != 4 {
+        if ip.words[0] >> 24 != 0x45 {
+            if ip.words[0] >> 28 != 4 {
                 return Err(Malformed::BadVersion);
             }
             let Some(options_len) = ip.header_len().checked_sub(HEADER_LEN) else {
@@ -61,39 +60,32 @@ impl Ipv4 {
         Ok(ip)
     }
 
-    /// Four bytes of the header.
-    #[inline]
-    const fn word(&self, place: usize) -> [u8; 4] {
-        self.words[place].to_ne_bytes()
-    }
-
     /// Bytes of the header and its options: 20 to 60.
     #[inline]
     #[must_use]
     pub const fn header_len(&self) -> usize {
-        (self.word(0)[0] & 0xf) as usize * 4
+        (self.words[0] >> 24 & 0xf) as usize * 4
     }
 
     /// Differentiated services and congestion: RFC 2474, RFC 3168.
     #[inline]
     #[must_use]
     pub const fn traffic_class(&self) -> u8 {
-        self.word(0)[1]
+        (self.words[0] >> 16 & 0xff) as u8
     }
 
     /// Explicit congestion notification: RFC 3168 section 5.
     #[inline]
     #[must_use]
     pub const fn ecn(&self) -> u8 {
-        self.word(0)[1] & 3
+        self.traffic_class() & 3
     }
 
     /// Bytes of header and payload, at least [`header_len`](Self::header_len).
     #[inline]
     #[must_use]
     pub const fn total_len(&self) -> u16 {
-        let [_, _, a, b] = self.word(0);
-        u16::from_be_bytes([a, b])
+        (self.words[0] & 0xffff) as u16
     }
 
     /// Bytes behind the header.
@@ -102,21 +94,19 @@ impl Ipv4 {
     pub const fn payload_len(&self) -> u16 {
         // Not below zero: checked by `parse`.
         self.total_len()
-            .wrapping_sub((self.word(0)[0] & 0xf) as u16 * 4)
+            .wrapping_sub((self.words[0] >> 24 & 0xf) as u16 * 4)
     }
 
     /// Names the datagram that a fragment is of.
     #[inline]
     #[must_use]
     pub const fn id(&self) -> u16 {
-        let [a, b, _, _] = self.word(1);
-        u16::from_be_bytes([a, b])
+        (self.words[1] >> 16) as u16
     }
 
     #[inline]
     const fn flags_and_offset(&self) -> u16 {
-        let [_, _, a, b] = self.word(1);
-        u16::from_be_bytes([a, b])
+        (self.words[1] & 0xffff) as u16
     }
 
     /// Whether no fragments may be made of it.
@@ -151,38 +141,35 @@ impl Ipv4 {
     #[inline]
     #[must_use]
     pub const fn ttl(&self) -> u8 {
-        self.word(2)[0]
+        (self.words[2] >> 24) as u8
     }
 
     /// What the payload is.
     #[inline]
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
-        Protocol(self.word(2)[1])
+        Protocol((self.words[2] >> 16 & 0xff) as u8)
     }
 
     /// The header's checksum.
     #[inline]
     #[must_use]
     pub const fn checksum(&self) -> u16 {
-        let [_, _, a, b] = self.word(2);
-        u16::from_be_bytes([a, b])
+        (self.words[2] & 0xffff) as u16
     }
 
     /// From whom.
     #[inline]
     #[must_use]
     pub const fn source(&self) -> Ipv4Addr {
-        let [a, b, c, d] = self.word(3);
-        Ipv4Addr::new(a, b, c, d)
+        Ipv4Addr::from_bits(self.words[3])
     }
 
     /// To whom.
     #[inline]
     #[must_use]
     pub const fn destination(&self) -> Ipv4Addr {
-        let [a, b, c, d] = self.word(4);
-        Ipv4Addr::new(a, b, c, d)
+        Ipv4Addr::from_bits(self.words[4])
     }
 
     /// The header without its options, as it was.
@@ -192,28 +179,29 @@ impl Ipv4 {
         let mut bytes = [0; HEADER_LEN];
         let (fours, _) = bytes.as_chunks_mut();
         for (four, word) in fours.iter_mut().zip(self.words) {
-            *four = word.to_ne_bytes();
+            *four = word.to_be_bytes();
         }
         bytes
     }
 
     /// Whether the header's checksum is right; `bytes` are those that were parsed.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn checksum_is_right(&self, bytes: &[u8]) -> bool {
-        let mut sum = Sum::of_words(self.words);
-        if self.header_len() != HEADER_LEN {
-            sum.combine(self.option_sum(bytes));
+        if self.header_len() == HEADER_LEN {
+            // Numbers sum up as memory does: RFC 1071 section 2 (B).
+            return Sum::of_words(self.words).is_right();
         }
-        sum.is_right()
+        self.sum_is_right(bytes)
     }
 
-    /// The sum of the options, which are rare.
+    /// With options, which are rare.
     #[cold]
-    fn option_sum(&self, bytes: &[u8]) -> Sum {
+    fn sum_is_right(&self, bytes: &[u8]) -> bool {
         let mut sum = Sum::new();
+        sum.add(&self.to_bytes());
         sum.add(self.option_bytes(bytes));
-        sum
+        sum.is_right()
     }
 
     /// The bytes of the options; `bytes` are those that were parsed.
@@ -362,7 +350,7 @@ impl Repr {
     pub const WITH_ROUTER_ALERT_LEN: usize = HEADER_LEN + 4;
 
     /// Writes the header with its checksum.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
         self.write_words(self.words(HEADER_LEN), true, out);
     }
@@ -381,7 +369,7 @@ impl Repr {
     }
 
     /// The header, its checksum zero.
-    #[inline]
+    #[inline(always)]
     fn words(&self, header_len: usize) -> [u32; HEADER_LEN / 4] {
         let words = u8::try_from(header_len / 4).unwrap_or(0);
         let header_len = u16::from(words) * 4;
@@ -404,7 +392,7 @@ impl Repr {
         ]
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_words<const WORDS: usize, const LEN: usize>(
         &self,
         mut words: [u32; WORDS],
@@ -414,12 +402,8 @@ impl Repr {
         if with_checksum {
             // Still in registers. The words are numbers, not memory, so nothing is swapped; a carry cannot happen.
             let sum: u64 = words.iter().map(|word| u64::from(*word)).sum();
-            let sum = (sum >> 32) + (sum & 0xffff_ffff);
-            let sum = (sum >> 16) + (sum & 0xffff);
-            let sum = (sum >> 16) + (sum & 0xffff);
-            let sum = (sum >> 16) + (sum & 0xffff);
             if let [_, _, word, ..] = &mut words[..] {
-                *word |= u32::from(!u16::try_from(sum).unwrap_or(0));
+                *word |= u32::from(!fold_64(sum));
             }
         }
         let (fours, _) = out.as_chunks_mut::<4>();

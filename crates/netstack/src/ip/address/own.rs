@@ -1,6 +1,7 @@
 //! The addresses once more, small and dense: what the receive path compares each destination with.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::NonZeroU64;
 
 use super::{Address, State};
 use crate::error::Error;
@@ -10,9 +11,19 @@ use crate::interface::InterfaceId;
 #[derive(Debug, Clone, Copy)]
 struct Own4 {
     address: u32,
-    mask: u32,
+    /// All hosts of its network; of everybody, if that is none.
+    broadcast: u32,
     interface: InterfaceId,
     state: State,
+    /// [`on`] its interface: the address, if it is in use, and all hosts of its network.
+    ours: Option<NonZeroU64>,
+    everybody: u64,
+}
+
+/// An address as it is seen on an interface.
+#[inline(always)]
+fn on(interface: InterfaceId, address: u32) -> u64 {
+    u64::from(interface.0) << 32 | u64::from(address)
 }
 
 /// What the receive path compares an IPv6 destination with.
@@ -46,12 +57,20 @@ impl Own {
         for shown in all {
             let (interface, state) = (shown.interface, shown.state);
             match shown.address {
-                IpAddr::V4(address) => self.v4.push(Own4 {
-                    address: address.to_bits(),
-                    mask: mask(shown.prefix_len),
-                    interface,
-                    state,
-                }),
+                IpAddr::V4(address) => {
+                    let (address, host) = (address.to_bits(), !mask(shown.prefix_len));
+                    // RFC 3021: two hosts, or one, have no such address.
+                    let broadcast = if host > 1 { address | host } else { u32::MAX };
+                    let ours = NonZeroU64::new(on(interface, address));
+                    self.v4.push(Own4 {
+                        address,
+                        broadcast,
+                        interface,
+                        state,
+                        ours: ours.filter(|_| state.is_usable()),
+                        everybody: on(interface, broadcast),
+                    });
+                }
                 IpAddr::V6(address) => self.v6.push(Own6 {
                     address: address.to_bits(),
                     interface,
@@ -78,24 +97,21 @@ impl Own {
     }
 
     /// Whether a packet goes from another host to this one alone, as far as our addresses tell.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_from_other_to_us(
         &self,
         interface: InterfaceId,
         from: Ipv4Addr,
         to: Ipv4Addr,
     ) -> bool {
-        let (from, to) = (from.to_bits(), to.to_bits());
-        let (mut is_to_us, mut is_from_other) = (false, true);
+        let (here, from) = (on(interface, from.to_bits()), from.to_bits());
+        let to = on(interface, to.to_bits());
+        let (mut is_to_us, mut is_from_us) = (false, false);
         for own in &self.v4 {
-            is_from_other &= own.address != from;
-            if own.interface == interface {
-                is_to_us |= own.address == to && own.state.is_usable();
-                let is_broadcast = from == own.address | !own.mask && own.mask < !1;
-                is_from_other &= !is_broadcast;
-            }
+            is_to_us |= own.ours.map_or(0, NonZeroU64::get) == to;
+            is_from_us |= own.address == from || own.everybody == here;
         }
-        is_to_us && is_from_other
+        is_to_us && to != 0 && !is_from_us
     }
 
     /// Whether the address is in use on any interface; a link-local one of IPv6 may be another's on another link.
@@ -123,10 +139,8 @@ impl Own {
     #[inline]
     pub(super) fn is_broadcast(&self, interface: InterfaceId, address: Ipv4Addr) -> bool {
         let bits = address.to_bits();
-        bits == u32::MAX
-            || self.v4.iter().any(|own| {
-                bits == own.address | !own.mask && own.mask < !1 && own.interface == interface
-            })
+        let mut all = self.v4.iter();
+        bits == u32::MAX || all.any(|own| bits == own.broadcast && own.interface == interface)
     }
 }
 

@@ -27,11 +27,7 @@ fn datagrams_of_all_sizes_cross_both_ways() {
                 (there.packet.data(), there.from.port(), there.to),
                 (&bytes[..], 1000, address(1))
             );
-            let (from, to) = (there.from, there.to);
-            pair.hosts[1]
-                .udp(b)
-                .send_from(there.packet, to, from)
-                .unwrap();
+            pair.hosts[1].udp(b).reply(there).unwrap();
             pair.carry();
             let back = pair.hosts[0]
                 .udp(a)

@@ -105,10 +105,7 @@ fn answer_comes_from_the_address_that_was_asked() {
         host.hears(&datagram(at(address(1), 5), at(second, 1000), b"ping"));
         let ping = host.stack.udp(socket).recv_from().unwrap();
         assert_eq!(ping.to, second);
-        host.stack
-            .udp(socket)
-            .send_from(ping.packet, ping.to, ping.from)
-            .unwrap();
+        host.stack.udp(socket).reply(ping).unwrap();
         let pong = seen(&host.sent().pop().unwrap());
         assert_eq!((pong.source, pong.destination), (second, address(1)));
         // An address that is not ours is not lent to anybody.
