@@ -26,9 +26,8 @@ use crate::stop::Stop;
 const SPIN_TURNS: u32 = 64;
 /// Turns after that in which the core is lent to whoever wants it.
 const YIELD_TURNS: u32 = 192;
-/// How long a loop does so instead that only has devices, not rings that a nap would let overflow: a turn that looks into a device
-/// takes ten times as long as one that looks into a ring. Twice what a nap costs the processor: who looks longer can lose more by it than
-/// he can win.
+/// How long a loop does so instead that looks into devices: such a turn takes ten times as long as one that looks into a ring. Twice
+/// what a nap costs the processor: who looks longer can lose more by it than he can win.
 const YIELD: Duration = Duration::from_micros(10);
 /// Turns that nap, where there are devices: in all more than the 4 ms that `net_af_packet` takes to wake a sleeper.
 const NAP_TURNS: u32 = 100;
@@ -91,7 +90,7 @@ impl<'s> Idle<'s> {
         }
     }
 
-    /// Of a thread that only looks into devices: it naps sooner.
+    /// Of a thread that looks into devices: it naps sooner.
     pub(crate) fn of_devices(slot: &Slot, busy_poll: bool, stop: &'s Stop) -> Self {
         Self {
             since: Some(None),

@@ -243,7 +243,7 @@ impl Server {
             if args.clients == 1 { "" } else { "s" },
             eal.args().prefix
         );
-        let mut idle = Idle::new(lcore.slot(), args.busy_poll, stop);
+        let mut idle = Idle::of_devices(lcore.slot(), args.busy_poll, stop);
         let mut turns = 0_u32;
         let mut pace = Pace::new(&lcore.slot().record().run, args.stall_report);
         while !stop.is_set() {
