@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::echo::EchoConfig;
 use crate::ip::address::AddressConfig;
 use crate::ip::autoconf::AutoconfConfig;
 use crate::ip::group::GroupConfig;
@@ -37,6 +38,8 @@ pub struct Config {
     pub reassembly: ReassemblyConfig,
     /// UDP.
     pub udp: UdpConfig,
+    /// Echo sockets.
+    pub echo: EchoConfig,
     /// ICMP and what arrives by it.
     pub icmp: IcmpConfig,
     /// TTL and hop limit of what is sent: RFC 1122 section 3.2.1.7, and what IANA recommends.
@@ -93,6 +96,7 @@ impl Default for Config {
             groups: GroupConfig::default(),
             reassembly: ReassemblyConfig::default(),
             udp: UdpConfig::default(),
+            echo: EchoConfig::default(),
             icmp: IcmpConfig::default(),
             hop_limit: 64,
         }

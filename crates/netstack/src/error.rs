@@ -73,6 +73,9 @@ pub enum Error {
     /// No ephemeral port is free.
     #[error("all ephemeral ports are in use; close sockets, or bind to a port below 49152")]
     NoPorts,
+    /// Another echo socket has the identifier.
+    #[error("another echo socket has identifier {0}; take another, or 0 for one that is free")]
+    IdentInUse(u16),
     /// Not the handle of an open socket.
     #[error("the socket has been closed")]
     NoSocket,

@@ -73,9 +73,12 @@
 //! | [`wire`] | bytes to fields and back, a file a protocol |
 //! | [`link`] | neighbours and their Ethernet addresses |
 //! | [`ip`] | addresses, routes, fragments, ICMP |
+//! | [`udp`] | UDP sockets |
+//! | [`echo`] | echo sockets: asking others whether they are there |
 #![forbid(unsafe_code)]
 
 mod config;
+pub mod echo;
 pub mod error;
 mod hash;
 pub mod interface;
@@ -89,6 +92,7 @@ pub mod udp;
 pub mod wire;
 
 pub use config::{Config, IcmpConfig};
+pub use echo::{Echo, EchoId, Reply};
 pub use error::Error;
 pub use interface::{InterfaceConfig, InterfaceId, Offloads};
 pub use ip::address::Event;

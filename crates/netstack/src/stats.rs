@@ -85,7 +85,7 @@ reasons! {
     IcmpType = "icmp_type",
     /// An echo request to a group or broadcast address, where the configuration has it ignored.
     IcmpBroadcast = "icmp_broadcast",
-    /// An ICMP error about a packet that we did not send.
+    /// An ICMP error about a packet that we did not send, or an echo reply that no socket waits for.
     IcmpUnrelated = "icmp_unrelated",
     /// An echo request over the rate.
     IcmpRate = "icmp_rate",
@@ -113,6 +113,10 @@ reasons! {
     UdpQueueFull = "udp_queue_full",
     /// The socket was closed with the datagram unread.
     UdpClosed = "udp_closed",
+    /// The echo socket's receive queue, or that of its failures, is full.
+    EchoQueueFull = "echo_queue_full",
+    /// The echo socket was closed with the reply unread.
+    EchoClosed = "echo_closed",
     /// No route to the destination.
     NoRoute = "no_route",
     /// The interface has no address to send from.

@@ -9,6 +9,7 @@ mod wire;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
+use netstack::wire::checksum::checksum;
 use netstack::wire::ethernet::Mac;
 use netstack::{
     Config, Error, Heap, Instant, InterfaceConfig, InterfaceId, Packet, Probing, Reason, Stack,
@@ -151,6 +152,7 @@ impl Town {
         config.reassembly.packets_max
             + config.neighbours.waiting_max
             + config.udp.queued_max
+            + config.echo.queued_max
             + config.local_max
     }
 
@@ -619,6 +621,43 @@ fn echoes_are_sent_at_their_rate() {
     let sent = u128::from(town.stack.traffic().echoes);
     assert!(sent <= most && sent > most / 2, "{sent} of {most}");
     assert!(town.dropped(Reason::IcmpRate) > 90_000);
+    town.end();
+}
+
+/// Somebody who knows our identifiers, or tries all, sends replies that nobody reads.
+#[test]
+fn replies_that_nobody_asked_for() {
+    let mut town = Town::new();
+    let config = town.stack.config().echo;
+    // More of them than their queues together may hold.
+    let sockets: Vec<_> = (0..10)
+        .map(|_| town.stack.echo_bound(v4(1).into(), 0).unwrap())
+        .collect();
+    let idents: Vec<u16> = town.stack.echo_sockets().map(|info| info.ident).collect();
+    let reply = |ident: u16| {
+        let [high, low] = ident.to_be_bytes();
+        let mut message = [&[0, 0, 0, 0, high, low, 0, 1][..], &[7; 100]].concat();
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let packet = wire::ipv4((v4(66), v4(1)), 1, (0, 0, false), &message);
+        wire::frame(Mac([6; 6]), OURS, 0x0800, &packet)
+    };
+    town.run("replies to all identifiers", 70_000, |town, number| {
+        let [.., high, low] = number.to_be_bytes();
+        town.receive(&reply(u16::from_be_bytes([high, low])));
+    });
+    assert!(town.dropped(Reason::IcmpUnrelated) > town.flooded - 30);
+    town.run("replies to ours", 120_000, |town, number| {
+        let place = usize::try_from(number % 10).unwrap();
+        town.receive(&reply(idents[place]));
+    });
+    assert!(town.most_in_use <= config.queued_max + 16);
+    assert!(town.dropped(Reason::EchoQueueFull) > 48_000);
+    for socket in sockets {
+        town.stack.echo(socket).close().unwrap();
+    }
+    let closed = town.dropped(Reason::EchoClosed);
+    assert_eq!(closed, config.queued_max as u64);
     town.end();
 }
 

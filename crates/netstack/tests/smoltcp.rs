@@ -519,6 +519,62 @@ fn ten_thousand_pings_are_answered_and_none_is_lost() {
     assert_eq!(cable.stack.drops().total(), 0, "{:?}", cable.stack);
 }
 
+/// Pings smoltcp `count` times of each version, in bursts, with data of changing lengths: none is lost.
+fn our_pings<A: Packets>(packets: A, count: u16, len: impl Fn(Address, u16) -> usize) {
+    let mut cable = Cable::new(packets);
+    for address in VERSIONS {
+        cable.pass(QUIET);
+        let socket = cable.stack.echo_bound(address(1), 0x2a2a).unwrap();
+        let (mut sent, mut answered) = (0, 0);
+        while answered < count {
+            // The first has to find the neighbour.
+            let burst = if sent == 0 { 1 } else { 10.min(count - sent) };
+            for _ in 0..burst {
+                let data = pattern(sent.into(), len(address, sent));
+                let mut echo = cable.stack.echo(socket);
+                echo.send_bytes(&data, address(2), sent).unwrap();
+                sent += 1;
+                cable.carry();
+            }
+            cable.now = cable.now + Duration::from_millis(1);
+            assert_eq!(cable.stack.poll_echo_ready(), Some(socket));
+            while let Some(reply) = cable.stack.echo(socket).recv() {
+                let data: Vec<u8> = reply.packet.segments().flatten().copied().collect();
+                assert_eq!((reply.sequence, reply.from), (answered, address(2)));
+                assert!(data == pattern(answered.into(), len(address, answered)));
+                answered += 1;
+            }
+            assert_eq!(answered, sent, "{:?}", cable.stack);
+        }
+        cable.stack.echo(socket).close().unwrap();
+    }
+    assert_eq!(cable.stack.drops().total(), 0, "{:?}", cable.stack);
+}
+
+#[test]
+fn ten_thousand_pings_of_ours_are_answered_and_none_is_lost() {
+    let heap = heap();
+    our_pings(heap.clone(), 5000, |_, number| usize::from(number) % 1400);
+    assert_eq!(heap.in_use(), 0);
+}
+
+/// As large as smoltcp takes them.
+fn large(address: Address, number: u16) -> usize {
+    let len = usize::from(number) * 16 + 8;
+    if fits(address, len) {
+        len
+    } else {
+        len % WHOLE_V6
+    }
+}
+
+#[test]
+fn large_pings_of_ours_come_back_whole() {
+    let heap = heap();
+    our_pings(heap.clone(), 500, large);
+    assert_eq!(heap.in_use(), 0);
+}
+
 fn datagrams_around_the_mtu<A: Packets>(packets: A) {
     let mut cable = Cable::new(packets);
     let theirs = cable.open_peer(7);
@@ -551,6 +607,7 @@ fn stack_on_mbufs_agrees_too() {
     let lcore = mbuf::Lcore::new(eal::Slot::claim(region, "test").unwrap());
     pings_of_all_sizes(Mbufs::new(&lcore, pool), 7);
     datagrams_around_the_mtu(Mbufs::new(&lcore, pool));
+    our_pings(Mbufs::new(&lcore, pool), 500, large);
     // All of them are back, or this would run out.
     let all: Vec<_> = core::iter::from_fn(|| lcore.alloc(pool)).collect();
     assert_eq!(all.len(), 500);

@@ -8,6 +8,7 @@ use super::hop::Destinations;
 use super::outbox::Outbox;
 use super::{Event, Interface, Stack};
 use crate::config::{Config, EVENTS_MAX};
+use crate::echo::EchoTable;
 use crate::error::Error;
 use crate::interface::{InterfaceConfig, InterfaceId};
 use crate::ip::address::{self, Address, Addresses};
@@ -48,6 +49,7 @@ impl<A: Packets> Stack<A> {
             groups: Groups::new(config.groups, seed),
             reassembly: Reassembly::new(config.reassembly, seed),
             udp: UdpTable::new(config.udp, seed),
+            echo: EchoTable::new(config.echo, seed),
             destinations: Destinations::new(),
             errors_rate: Rate::new(config.icmp.errors_per_second, config.icmp.errors_burst),
             echoes_rate: Rate::new(config.icmp.echoes_per_second, config.icmp.echoes_burst),

@@ -1,7 +1,5 @@
 //! Telling senders what became of their packets: the ICMP errors that we send. RFC 1122 section 3.2.2, RFC 4443 section 2.4.
 
-use core::net::IpAddr;
-
 use super::input::Arrived;
 use super::{Header, Stack, Upper};
 use crate::packet::{Packet, Packets};
@@ -101,34 +99,31 @@ impl<A: Packets> Stack<A> {
         if about.copy_out(arrived.ip_at, quote) != len {
             return Err(Reason::Unreadable);
         }
-        self.send_icmp(&hop, source, to, hop.hop_limit, message)
-    }
-
-    /// Fills in the checksum of an ICMP message and sends it.
-    pub(super) fn send_icmp(
-        &mut self,
-        hop: &super::Hop,
-        source: IpAddr,
-        destination: IpAddr,
-        hop_limit: u8,
-        mut message: A::Packet,
-    ) -> Result<(), Reason> {
-        let is_ipv4 = destination.is_ipv4();
         let header = Header {
             source,
-            destination,
-            protocol: if is_ipv4 {
+            destination: to,
+            protocol: if to.is_ipv4() {
                 Protocol::ICMPV4
             } else {
                 Protocol::ICMPV6
             },
-            hop_limit,
+            hop_limit: hop.hop_limit,
             traffic_class: 0,
             never_cut: false,
         };
+        self.send_icmp(&hop, &header, message)
+    }
+
+    /// Fills in the checksum of an ICMP message, zero until now, and sends it. Devices sum up TCP and UDP alone.
+    pub(crate) fn send_icmp(
+        &mut self,
+        hop: &super::Hop,
+        header: &Header,
+        mut message: A::Packet,
+    ) -> Result<(), Reason> {
         let len = u16::try_from(message.len()).map_err(|_| Reason::TooLarge)?;
         // RFC 4443 section 2.3: over IPv6 the pseudo header belongs to it.
-        let mut sum = if is_ipv4 {
+        let mut sum = if header.destination.is_ipv4() {
             Sum::new()
         } else {
             header.pseudo(len)
@@ -138,7 +133,7 @@ impl<A: Packets> Stack<A> {
         place
             .ok_or(Reason::Unreadable)?
             .copy_from_slice(&sum.finish().to_be_bytes());
-        self.send(hop, &header, Upper::Whole, message)
+        self.send(hop, header, Upper::Whole, message)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod arp;
 mod control;
+mod echo;
 mod error;
 mod group;
 mod hop;
@@ -26,6 +27,7 @@ use outbox::Outbox;
 pub(crate) use output::{Header, Upper};
 
 use crate::config::Config;
+use crate::echo::EchoTable;
 use crate::interface::{InterfaceConfig, InterfaceId};
 use crate::ip::address::{Addresses, Event};
 use crate::ip::autoconf::Autoconf;
@@ -64,6 +66,7 @@ pub struct Stack<A: Packets> {
     groups: Groups,
     reassembly: Reassembly<A::Packet>,
     pub(crate) udp: UdpTable<A::Packet>,
+    pub(crate) echo: EchoTable<A::Packet>,
     destinations: Destinations,
     errors_rate: Rate,
     echoes_rate: Rate,

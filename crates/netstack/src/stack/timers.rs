@@ -1,11 +1,10 @@
 //! What time brings: questions asked again, addresses that become ours, fragments given up.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::Stack;
 use super::error::Complaint;
 use super::input::Arrived;
-use crate::error::Error;
 use crate::interface::{FrameHeader, InterfaceId};
 use crate::ip::address;
 use crate::link::neighbour::{Ask, Change, Learned};
@@ -112,7 +111,14 @@ impl<A: Packets> Stack<A> {
                 }
                 Ask::Failed { interface, address } => {
                     while let Some(packet) = self.neighbours.take_waiting(interface, address) {
-                        self.tell_sender(&packet);
+                        let data = packet.data();
+                        let quoted = match data.first().map(|first| first >> 4) {
+                            Some(4) => icmpv4::Quoted::parse(data).map(Into::into),
+                            _ => icmpv6::Quoted::parse(data).map(Into::into),
+                        };
+                        if let Ok(quoted) = quoted {
+                            self.tell_sender(&quoted);
+                        }
                         self.drops.count(Reason::NeighbourFailed);
                     }
                 }
@@ -120,41 +126,6 @@ impl<A: Packets> Stack<A> {
         }
         let discarded = self.neighbours.take_discarded();
         self.drops.add(Reason::NeighbourTableFull, discarded);
-    }
-
-    /// Tells the socket that sent a packet that its neighbour does not answer: RFC 1122 section 2.3.2.2, RFC 4861 section 7.2.2.
-    fn tell_sender(&mut self, packet: &A::Packet) {
-        let data = packet.data();
-        let ends = match data.first().map(|first| first >> 4) {
-            Some(4) => icmpv4::Quoted::parse(data).ok().map(|quoted| {
-                (
-                    quoted.source.into(),
-                    quoted.destination.into(),
-                    quoted.protocol,
-                    quoted.upper,
-                )
-            }),
-            _ => icmpv6::Quoted::parse(data).ok().map(|quoted| {
-                (
-                    quoted.source.into(),
-                    quoted.destination.into(),
-                    quoted.protocol,
-                    quoted.upper,
-                )
-            }),
-        };
-        let Some((source, destination, Protocol::UDP, Some([a, b, c, d, ..]))): Option<(
-            IpAddr,
-            IpAddr,
-            _,
-            _,
-        )> = ends
-        else {
-            return;
-        };
-        let from = SocketAddr::new(source, u16::from_be_bytes([a, b]));
-        let to = SocketAddr::new(destination, u16::from_be_bytes([c, d]));
-        self.udp.fail(from, to, Error::Unreachable(destination));
     }
 
     /// Probes, announces and defends addresses.

@@ -13,4 +13,5 @@ pub use queue::Datagram;
 pub use socket::{Udp, Unsent};
 pub use table::{SocketInfo, UdpConfig, UdpId};
 
+pub(crate) use socket::refused;
 pub(crate) use table::{Delivered, UdpTable};

@@ -444,7 +444,7 @@ struct Way {
 }
 
 /// What an application is told about a packet that went nowhere.
-fn refused(reason: Reason, to: IpAddr) -> Error {
+pub(crate) fn refused(reason: Reason, to: IpAddr) -> Error {
     match reason {
         Reason::NoRoute => Error::NoRoute(to),
         Reason::NoSource => Error::NoSource(to),

@@ -177,6 +177,14 @@ impl Icmpv4 {
     }
 }
 
+/// The header of an echo request, its checksum zero: it is summed up with what follows.
+#[inline]
+#[must_use]
+pub const fn echo_request(id: u16, sequence: u16) -> [u8; HEADER_LEN] {
+    let ([a, b], [c, d]) = (id.to_be_bytes(), sequence.to_be_bytes());
+    [Message::ECHO_REQUEST, 0, 0, 0, a, b, c, d]
+}
+
 /// Makes the reply of an echo request where it lies, whatever follows the header: RFC 1122 section 3.2.2.6.
 ///
 /// A checksum that was right stays right, and one that was wrong, wrong.

@@ -232,6 +232,14 @@ impl Icmpv6 {
     }
 }
 
+/// The header of an echo request, its checksum zero: it is summed up with what follows, and with [`pseudo`].
+#[inline]
+#[must_use]
+pub const fn echo_request(id: u16, sequence: u16) -> [u8; HEADER_LEN] {
+    let ([a, b], [c, d]) = (id.to_be_bytes(), sequence.to_be_bytes());
+    [Kind::ECHO_REQUEST.0, 0, 0, 0, a, b, c, d]
+}
+
 /// Makes the reply of an echo request where it lies, whatever follows the header: section 4.2.
 ///
 /// A checksum that was right stays right if the addresses only changed places, since a sum does not mind. If the request was to a

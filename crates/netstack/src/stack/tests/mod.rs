@@ -23,6 +23,7 @@ mod loopback;
 mod ndp;
 mod pair;
 mod path;
+mod ping;
 mod queue;
 mod quick;
 mod router;
