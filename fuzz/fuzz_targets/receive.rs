@@ -11,13 +11,15 @@ use netstack::wire::checksum::{Sum, checksum};
 use netstack::wire::ethernet::Mac;
 use netstack::wire::{Protocol, ipv4::Ipv4};
 use netstack::{
-    Config, Heap, Instant, InterfaceConfig, InterfaceId, Packet, Probing, Stack, UdpId,
+    Config, EchoId, Heap, Instant, InterfaceConfig, InterfaceId, Packet, Probing, Stack, UdpId,
 };
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const MTU: u16 = 1500;
 const LINKS: [InterfaceId; 2] = [InterfaceId(0), InterfaceId(1)];
 const TRANSMIT_MAX: usize = 256;
+/// The identifier of echo sockets, small enough to be found.
+const IDENT: u16 = 0x0101;
 
 /// Host 1 is us, 2 to 6 are others; 0 and 7 are addresses of many.
 fn v4(host: u8) -> Ipv4Addr {
@@ -87,6 +89,8 @@ struct World {
     heap: Heap,
     now: Instant,
     sockets: Vec<UdpId>,
+    /// Of both versions.
+    pingers: [EchoId; 2],
     /// What there is cause to send for.
     calls: usize,
     bytes: usize,
@@ -110,6 +114,8 @@ impl World {
         ) = (64, 4);
         (config.udp.sockets_max, config.udp.queued_max) = (8, 32);
         config.udp.queue_max = 8;
+        (config.echo.sockets_max, config.echo.queued_max) = (2, 12);
+        (config.echo.queue_max, config.echo.failures_max) = (8, 4);
         config.reassembly.pieces_max = 16;
         let mut stack = Stack::new(config, heap.clone());
         let mut plain = InterfaceConfig::new(0, OURS);
@@ -134,11 +140,14 @@ impl World {
             let local = SocketAddr::new(address, 7);
             stack.udp_bound(local).unwrap()
         });
+        let pingers = [IpAddr::from([0; 4]), v6(1).into()]
+            .map(|address| stack.echo_bound(address, IDENT).unwrap());
         Self {
             stack,
             heap,
             now: Instant::from_millis(1),
             sockets: sockets.to_vec(),
+            pingers,
             calls: 8,
             bytes: 0,
             sent: 0,
@@ -238,8 +247,26 @@ impl World {
         let to = SocketAddr::new(any(input.byte()), 7 + u16::from(number & 3));
         let len = if to.is_ipv4() { 24 } else { 64 };
         let link = LINKS[usize::from(number & 1)];
+        let pinger = usize::from(to.is_ipv6());
         match what % 16 {
-            0..=3 => {
+            0 => {
+                let len = usize::from(input.word()) % 5000;
+                self.bytes += len;
+                let mut echo = self.stack.echo(self.pingers[pinger]);
+                echo.set_never_cut(number & 2 == 0).unwrap();
+                let _ = echo.send_bytes(&vec![what; len], to.ip(), number.into());
+            }
+            1 => {
+                let mut echo = self.stack.echo(self.pingers[pinger]);
+                while echo.recv().is_some() {}
+                while echo.take_error().unwrap().is_some() {}
+                if number & 4 == 0 {
+                    echo.close().unwrap();
+                    let any = [IpAddr::from([0; 4]), IpAddr::from([0_u16; 8])][pinger];
+                    self.pingers[pinger] = self.stack.echo_bound(any, IDENT).unwrap();
+                }
+            }
+            2..=3 => {
                 let len = usize::from(input.word()) % 5000;
                 self.bytes += len;
                 let _ = self.stack.udp(socket).send_bytes(&vec![what; len], to);
@@ -278,6 +305,7 @@ impl World {
             _ => drop(self.stack.add_route(any(what), 0, to.ip())),
         }
         while self.stack.poll_ready().is_some() {}
+        while self.stack.poll_echo_ready().is_some() {}
         while self.stack.poll_event().is_some() {}
     }
 
@@ -316,6 +344,7 @@ impl World {
         let most = config.reassembly.packets_max
             + config.neighbours.waiting_max
             + config.udp.queued_max
+            + config.echo.queued_max
             + config.local_max
             + config.transmit_max;
         assert!(self.heap.in_use() <= most, "{}", self.heap.in_use());
