@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -122,6 +122,9 @@ fn open(to: IpAddr) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         Some(protocol),
     )?;
+    // Or what others ask this host for would fill its queue, and replies were lost behind it.
+    let is_v4 = to.is_ipv4();
+    crate::sys::hear_icmp(socket.as_fd(), is_v4, if is_v4 { 0 } else { 129 })?;
     Ok(socket)
 }
 

@@ -175,6 +175,37 @@ pub(crate) fn set_udp_segment(socket: BorrowedFd<'_>, len: u16) -> io::Result<()
 }
 
 /// linux/sockios.h.
+/// Has a raw ICMP socket hear one type of messages alone: `linux/icmp.h`, `linux/icmpv6.h`. A set bit keeps a type out.
+pub(crate) fn hear_icmp(socket: BorrowedFd<'_>, is_v4: bool, kind: u8) -> io::Result<()> {
+    /// `ICMP_FILTER` and `ICMPV6_FILTER`.
+    const FILTER: libc::c_int = 1;
+
+    let mut blocked = [u32::MAX; 8];
+    blocked[usize::from(kind / 32)] &= !(1 << (kind % 32));
+    let (level, words) = if is_v4 {
+        (libc::SOL_RAW, 1)
+    } else {
+        (libc::IPPROTO_ICMPV6, blocked.len())
+    };
+    let len = words * size_of::<u32>();
+    // At most 32.
+    let len = libc::socklen_t::try_from(len).unwrap_or(0);
+    // SAFETY: the kernel reads `len` bytes of `blocked`, which has as many and outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            FILTER,
+            blocked.as_ptr().cast(),
+            len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
 /// Opens a packet socket that sends and sees whole frames of the interface with this index, tags in
