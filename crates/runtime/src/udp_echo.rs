@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use eal::EalArgs;
-use ethdev::PortId;
 use mbuf::{Lcore, Mbuf};
 use netstack::udp::{Datagram, UdpId, Unsent};
 use netstack::{Error, Mbufs, Stack};
@@ -120,7 +119,7 @@ fn echo(
         if outcome.is_err() {
             break;
         }
-        if !is_ready && has_all(worker.stack(), host_args) {
+        if !is_ready && Host::has_all(worker.stack(), host_args, |_| true) {
             is_ready = true;
             eprintln!("ready: {}", described(host, host_args, args));
         }
@@ -134,16 +133,6 @@ fn echo(
     }
     let printed = print(host, &worker, &echo, args);
     outcome.and(printed)
-}
-
-/// Whether every address that was asked for is in use.
-fn has_all(stack: &Stack<Mbufs<'_>>, args: &HostArgs) -> bool {
-    args.ips.iter().all(|ip| {
-        let is_it = |address: &netstack::ip::address::Address| address.address == ip.address;
-        stack
-            .addresses()
-            .any(|address| is_it(address) && address.state.is_usable())
-    })
 }
 
 fn described(host: &Host, host_args: &HostArgs, args: Args) -> String {
@@ -257,14 +246,7 @@ fn print(host: &Host, worker: &Worker<'_>, echo: &Echo<'_>, args: Args) -> anyho
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .into();
-    counts.extend(worker.stats());
-    for id in host.ports().ids() {
-        let port = host.ports().port(PortId(id.0))?;
-        let lost = port.xstats().into_iter().filter(|(name, count)| {
-            *count > 0 && (name.contains("drop") || name.contains("missed"))
-        });
-        counts.extend(lost.map(|(name, count)| (format!("port{}_{name}", id.0), count)));
-    }
+    counts.extend(host.counts(worker)?);
     let text = if args.json {
         let object: Map<String, Value> = counts
             .into_iter()

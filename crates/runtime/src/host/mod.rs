@@ -7,13 +7,14 @@
 mod args;
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use anyhow::Context as _;
 use eal::{Eal, EalArgs, ProcType};
 use ethdev::{DevArgs, PortConfig, PortId, Ports, QueueId};
 use mbuf::{Lcore, Pool, PoolConfig, SEGMENTS_MAX};
 use netstack::ip::dad::Probing;
-use netstack::{Config, Event};
+use netstack::{Config, Event, Mbufs, Stack};
 
 pub use args::{HostArgs, Ip};
 
@@ -150,6 +151,36 @@ impl Host {
         Ok(worker)
     }
 
+    /// Whether the addresses of `args` that are `wanted` are in use, and those of the link, which nobody has to name: what is sent
+    /// to a neighbour may come from one of them.
+    pub fn has_all(
+        stack: &Stack<Mbufs<'_>>,
+        args: &HostArgs,
+        wanted: impl Fn(IpAddr) -> bool,
+    ) -> bool {
+        let known = |ip: &Ip| stack.addresses().any(|known| known.address == ip.address);
+        let mut all = stack.addresses().filter(|known| wanted(known.address));
+        all.all(|known| known.state.is_usable())
+            && args.ips.iter().filter(|ip| wanted(ip.address)).all(known)
+    }
+
+    /// What a worker counted, and what the devices of the ports lost.
+    ///
+    /// # Errors
+    ///
+    /// A port is gone.
+    pub fn counts(&self, worker: &Worker<'_>) -> anyhow::Result<Vec<(String, u64)>> {
+        let mut counts: Vec<_> = worker.stats().collect();
+        for id in self.ports.ids() {
+            let port = self.ports.port(PortId(id.0))?;
+            let lost = port.xstats().into_iter().filter(|(name, count)| {
+                *count > 0 && (name.contains("drop") || name.contains("missed"))
+            });
+            counts.extend(lost.map(|(name, count)| (format!("port{}_{name}", id.0), count)));
+        }
+        Ok(counts)
+    }
+
     /// What an event means to who started the program: an error if it cannot go on.
     ///
     /// # Errors
@@ -224,7 +255,7 @@ fn pool_count(config: &Config, ports: usize) -> u32 {
         + config.neighbours.waiting_max
         + config.local_max;
     // What waits to be read: as many datagrams of a frame, or some of the largest.
-    let unread = config.udp.queued_max;
+    let unread = config.udp.queued_max + config.echo.queued_max;
     // A turn's datagrams and their answers, cut.
     let turn = 4 * SEGMENTS_MAX;
     // What lies in the magazines of others: two a slot, for this program, its guard and those of a successor.
