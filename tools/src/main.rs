@@ -78,6 +78,12 @@ EXIT STATUS:
     #[command(disable_help_flag = true)]
     UdpEcho,
 
+    /// Ask a host whether it is there, from a port with TCP/IP of its own
+    ///
+    /// Takes DPDK's arguments; `forebay ping --help` lists them.
+    #[command(disable_help_flag = true)]
+    Ping,
+
     /// List groups and their processes, alive or dead
     #[command(after_help = "EXAMPLES:
     forebay list                              all groups that can be found
@@ -160,6 +166,7 @@ fn main() -> ExitCode {
         Some("udp-echo") => {
             return forebay::udp_echo::udp_echo("forebay udp-echo", without_first(args));
         }
+        Some("ping") => return forebay::ping::ping("forebay ping", without_first(args)),
         _ => {}
     }
     let cli = match Cli::try_parse_from(&args) {
@@ -190,7 +197,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Recovered(args) => recovered::run(&args),
         Task::Check(args) => check::run(&args),
         Task::Clean(args) => clean::run(&args),
-        Task::Server | Task::Client | Task::UdpEcho => {
+        Task::Server | Task::Client | Task::UdpEcho | Task::Ping => {
             unreachable!("handed over before clap saw them")
         }
     }
@@ -264,7 +271,8 @@ mod tests {
         let mut command = Cli::command();
         for task in command.get_subcommands_mut() {
             // The pipeline has help of its own.
-            if task.is_hide_set() || matches!(task.get_name(), "server" | "client" | "udp-echo") {
+            let has_its_own = ["server", "client", "udp-echo", "ping"];
+            if task.is_hide_set() || has_its_own.contains(&task.get_name()) {
                 continue;
             }
             let help = task.render_long_help().to_string();

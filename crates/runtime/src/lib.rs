@@ -138,6 +138,7 @@ pub mod guard;
 pub mod host;
 mod idle;
 mod pace;
+pub mod ping;
 pub mod pipeline;
 mod program;
 mod stop;

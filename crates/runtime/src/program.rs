@@ -17,6 +17,18 @@ pub(crate) fn run(
     help: &str,
     main: fn(EalArgs, &[String]) -> anyhow::Result<()>,
 ) -> ExitCode {
+    let main = |args, rest: &[String]| main(args, rest).map(|()| ExitCode::SUCCESS);
+    run_to(program, args, help, 1, main)
+}
+
+/// The same for a program that says itself how it ends, and `failed` if that is by an error; wrong arguments are 2.
+pub(crate) fn run_to(
+    program: &str,
+    args: Vec<String>,
+    help: &str,
+    failed: u8,
+    main: impl FnOnce(EalArgs, &[String]) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
     if args
         .iter()
         .skip(1)
@@ -39,10 +51,10 @@ pub(crate) fn run(
             main(args, &rest)
         });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("{program}: {}", in_one_line(&error));
-            ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+            ExitCode::from(if is_usage(&error) { 2 } else { failed })
         }
     }
 }

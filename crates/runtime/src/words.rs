@@ -7,6 +7,15 @@
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// A word of a command line.
+#[derive(Debug)]
+pub(crate) enum Word<'a> {
+    /// An option, and the value that is glued to it: `-n2`, `--ring-size=64`.
+    Key(String, Option<&'a str>),
+    /// Anything else.
+    Plain(&'a str),
+}
+
 /// The words of a command line, taken one option at a time.
 pub(crate) struct Words<'a> {
     rest: std::slice::Iter<'a, String>,
@@ -24,33 +33,37 @@ impl<'a> Words<'a> {
 
     /// The next option, and the value that is glued to it: `-n2`, `--ring-size=64`.
     pub(crate) fn next_key(&mut self) -> Result<Option<(String, Option<&'a str>)>, Usage> {
-        let option = self.next_option()?;
-        if let Some((key, _)) = &option {
-            if self.seen.contains(key) {
-                return Err(Usage(format!("{key} is given twice; give it once")));
-            }
-            self.seen.push(key.clone());
+        match self.next_word()? {
+            None => Ok(None),
+            Some(Word::Key(key, glued)) => Ok(Some((key, glued))),
+            Some(Word::Plain(word)) => Err(Usage(format!(
+                "{word:?} is not an option; values stand behind their option, as in `-n 2`"
+            ))),
         }
-        Ok(option)
     }
 
-    fn next_option(&mut self) -> Result<Option<(String, Option<&'a str>)>, Usage> {
+    /// The next option, or a word that is none.
+    pub(crate) fn next_word(&mut self) -> Result<Option<Word<'a>>, Usage> {
         let Some(word) = self.rest.next() else {
             return Ok(None);
         };
-        if word.starts_with("--") {
-            let (key, value) = word
-                .split_once('=')
-                .map_or((word.as_str(), None), |(key, value)| (key, Some(value)));
-            return Ok(Some((key.to_owned(), value)));
+        let (key, glued) = if word.starts_with("--") {
+            word.split_once('=')
+                .map_or((word.as_str(), None), |(key, value)| (key, Some(value)))
+        } else {
+            match word.char_indices().nth(2) {
+                _ if !word.starts_with('-') || word.len() == 1 => {
+                    return Ok(Some(Word::Plain(word)));
+                }
+                Some((at, _)) => (&word[..at], Some(&word[at..])),
+                None => (word.as_str(), None),
+            }
+        };
+        if self.seen.iter().any(|seen| seen == key) {
+            return Err(Usage(format!("{key} is given twice; give it once")));
         }
-        match word.char_indices().nth(2) {
-            _ if !word.starts_with('-') || word.len() == 1 => Err(Usage(format!(
-                "{word:?} is not an option; values stand behind their option, as in `-n 2`"
-            ))),
-            Some((at, _)) => Ok(Some((word[..at].to_owned(), Some(&word[at..])))),
-            None => Ok(Some((word.clone(), None))),
-        }
+        self.seen.push(key.to_owned());
+        Ok(Some(Word::Key(key.to_owned(), glued)))
     }
 
     pub(crate) fn value(&mut self, key: &str, glued: Option<&str>) -> Result<String, Usage> {

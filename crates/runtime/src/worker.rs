@@ -216,8 +216,13 @@ impl<'c> Worker<'c> {
 
     /// Waits for packets, or until something is due: the longer there was nothing to do, the deeper.
     pub fn rest(&mut self) {
+        self.rest_at_most(Duration::MAX);
+    }
+
+    /// The same for an application that has something to do after `limit`, whether packets come or not.
+    pub fn rest_at_most(&mut self, limit: Duration) {
         let due = self.stack.next_timeout();
-        let mut limit = due.map_or(Duration::MAX, |due| due.since(self.now));
+        let mut limit = due.map_or(limit, |due| limit.min(due.since(self.now)));
         if self.lines.iter().any(|line| !line.out.is_empty()) {
             limit = limit.min(TX_RETRY);
         }

@@ -108,6 +108,13 @@ impl HostArgs {
         Ok((host, rest))
     }
 
+    /// Whether more than one host may have what is sent to an address: a group, or a broadcast address of ours.
+    #[must_use]
+    pub fn is_to_many(&self, to: IpAddr) -> bool {
+        let is_broadcast = |ip: &Ip| ip.contains(to) && no_host(to, ip.prefix_len).is_some();
+        to.is_multicast() || to == IpAddr::from([255; 4]) || self.ips.iter().any(is_broadcast)
+    }
+
     /// The VLAN tags of a port.
     #[must_use]
     pub fn vlan(&self, port: u16) -> [Option<u16>; 2] {
