@@ -1,4 +1,4 @@
-//! A Linux host, and `udp_echo` at the other end of its cable.
+//! A Linux host, and `udp_echo` or `forebay ping` at the other end of its cable.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -43,7 +43,7 @@ pub struct Pair {
     program: Option<Process>,
 }
 
-/// What `udp_echo` counts, by name.
+/// What a program counts, by name.
 #[derive(Debug, Clone)]
 pub struct Counts(BTreeMap<String, u64>);
 
@@ -53,13 +53,18 @@ impl Counts {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    fn read(line: &str) -> Self {
+    /// Reads a line of JSON; what is no count is left out.
+    ///
+    /// # Panics
+    ///
+    /// If it is no object.
+    pub fn read(line: &str) -> Self {
         let object: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let object = object.as_object().expect("counters are an object");
         let counts = object
             .iter()
-            .map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0)));
+            .filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)));
         Self(counts.collect())
     }
 }
@@ -134,6 +139,47 @@ impl Pair {
     ///
     /// If it was not built.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_of(Command::new(program("udp_echo")), args)
+    }
+
+    /// The command line of `forebay ping` at our end, with these arguments behind `--`.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built.
+    pub fn ping_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program("forebay"));
+        command.arg("ping");
+        self.command_of(command, args)
+    }
+
+    /// Starts `forebay ping` at our end, with these arguments besides [`Pair::IPS`].
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_ping(&self, args: &[&str]) -> Process {
+        let process = Process::start(&mut self.ping_command(&[&Self::IPS[..], args].concat()));
+        if self.wire == Wire::Tap {
+            wait_for("the TAP", || self.linux.has("eth0").then_some(()));
+            self.dress().unwrap_or_else(|error| panic!("{error}"));
+        }
+        process
+    }
+
+    /// Has `forebay ping` ask from our end, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end, or leaves a file.
+    pub fn ping(&self, args: &[&str]) -> Ended {
+        let ended = self.start_ping(args).wait();
+        let left = Leftovers::of(&self.prefix, self.dir.path());
+        assert!(left.is_empty(), "{left:?}");
+        ended
+    }
+
+    fn command_of(&self, mut command: Command, args: &[&str]) -> Command {
         let vdev = match self.wire {
             Wire::Packet => "net_af_packet0,iface=veth0".to_owned(),
             Wire::Xdp => "net_af_xdp0,iface=veth0".to_owned(),
@@ -142,7 +188,6 @@ impl Pair {
                 format!("net_tap0,iface=eth0,netns=/proc/{pid}/fd/{namespace}")
             }
         };
-        let mut command = Command::new(program("udp_echo"));
         let placed = self.ours.command(&mut command);
         placed.unwrap_or_else(|error| panic!("{error}"));
         command.args(["-l", "1", "--no-huge"]);

@@ -19,9 +19,15 @@ pub fn refused(command: &mut Command, status: i32, words: &[&str]) -> Ended {
     let name = command.get_program().to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default();
     // A program that is started through another one speaks for itself.
-    let speaks = ["mp_server: ", "mp_client: ", "udp_echo: ", "forebay: "]
-        .iter()
-        .any(|me| message.starts_with(me));
+    let speaks = [
+        "mp_server: ",
+        "mp_client: ",
+        "udp_echo: ",
+        "forebay: ",
+        "forebay ping: ",
+    ]
+    .iter()
+    .any(|me| message.starts_with(me));
     assert!(speaks, "{line}: {name} does not say who speaks: {message}");
     for word in words {
         assert!(

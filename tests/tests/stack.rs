@@ -1,6 +1,8 @@
 //! The stack beside the kernel's: `udp_echo` at one end of a cable, a Linux host at the other.
 #![forbid(unsafe_code)]
 
+#[path = "stack/asking.rs"]
+mod asking;
 #[path = "stack/programs.rs"]
 mod programs;
 

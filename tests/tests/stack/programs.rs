@@ -30,6 +30,28 @@ fn output(ended: &Ended) -> String {
     ended.stdout.join("\n")
 }
 
+/// The program itself, besides what this repository has of it.
+#[test]
+fn ping_floods_us_and_loses_none() {
+    lab::isolated!({
+        if !has("ping") {
+            return;
+        }
+        for wire in [Wire::Packet, Wire::Tap] {
+            let pair = Pair::start(wire);
+            for to in ["10.0.0.2", "fd00::2"] {
+                for size in ["56", "1400"] {
+                    let args = ["-f", "-q", "-c", "10000", "-s", size, to];
+                    let text = output(&run(&pair, "ping", &args));
+                    let whole = "10000 packets transmitted, 10000 received, 0% packet loss";
+                    assert!(text.contains(whole), "{text}");
+                }
+            }
+            pair.finish();
+        }
+    });
+}
+
 #[test]
 fn nmap_sees_a_host_that_is_up() {
     lab::isolated!({

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_tests::{Pair, Wire};
+use forebay_tests::{Counts, Pair, Wire};
 use lab::{Echo, Offloads, Ping};
 
 use crate::{may_use_af_xdp, with_af_xdp};
@@ -40,5 +40,22 @@ fn stack_answers_through_af_xdp() {
         }
         assert!(bytes > 100_000_000, "{bytes}");
         assert_eq!(pair.finish().of("echoed_bytes"), bytes);
+    });
+}
+
+#[test]
+fn stack_asks_through_af_xdp() {
+    with_af_xdp!({
+        let pair = Pair::build(Wire::Xdp, Offloads::OFF);
+        for to in [Pair::LINUX, Pair::LINUX_V6].map(|to| to.to_string()) {
+            for (count, size) in [("10000", "56"), ("100", "8000"), ("100", "65000")] {
+                let ended = pair.ping(&["-f", "-c", count, "-s", size, "--json", &to]);
+                assert_eq!(ended.status.code(), Some(0), "{ended}");
+                let counts = Counts::read(ended.stdout.last().unwrap());
+                println!("{to}, {size} bytes: {counts:?}");
+                assert_eq!(counts.of("received").to_string(), count, "{ended}");
+                assert_eq!(counts.of("damaged") + counts.of("duplicates"), 0);
+            }
+        }
     });
 }
