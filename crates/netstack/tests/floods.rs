@@ -65,6 +65,8 @@ struct Town {
     asks: [UdpId; 2],
     now: Instant,
     random: Random,
+    /// Between two frames of the flood.
+    pace: Duration,
     rounds: u64,
     flooded: u64,
     /// Frames to others than the honest one.
@@ -111,6 +113,7 @@ impl Town {
             asks,
             now: Instant::from_millis(1),
             random: Random(wire::seed()),
+            pace: Duration::from_micros(10),
             rounds: 0,
             flooded: 0,
             answers: 0,
@@ -184,7 +187,7 @@ impl Town {
         for _ in 0..frames {
             flood(self, self.flooded);
             self.flooded += 1;
-            self.now = self.now + Duration::from_micros(10);
+            self.now = self.now + self.pace;
         }
     }
 
@@ -245,13 +248,14 @@ impl Town {
             self.measure();
         }
         println!(
-            "{name}: {} frames of flood, {} answers; {} echoes, none lost; at most {} packets of {}, {} neighbours\n  {:?}\n  {:?}",
+            "{name}: {} frames of flood, {} answers; {} echoes, none lost; at most {} packets of {}, {} neighbours, {} displaced\n  {:?}\n  {:?}",
             self.flooded,
             self.answers,
             self.rounds,
             self.most_in_use,
             self.bound(),
             self.most_neighbours,
+            self.stack.neighbours_displaced(),
             self.stack.traffic(),
             self.stack.drops(),
         );
@@ -459,6 +463,86 @@ fn pings_of_neighbours_who_are_not_there() {
     // Each is asked for as often as the configuration says, at most.
     let most = town.flooded * u64::from(config.probes_max);
     assert!(town.answers <= most, "{}", town.answers);
+    town.end();
+}
+
+/// Somebody on the link says that he is there, and then wants something that is answered: every other one a ping, or what the
+/// application sends back. Nobody answers when he is asked in turn.
+fn strangers(town: &mut Town, number: u64, application_too: bool) {
+    let (mac, from) = (town.random.mac(), anybody_v4(&mut town.random));
+    town.receive(&wire::arp_request(mac, from, v4(1)));
+    let (from, to) = (from.into(), v4(1).into());
+    let packet = if application_too && number.is_multiple_of(2) {
+        wire::udp((from, to), (9, 7), &[7; 100])
+    } else {
+        wire::icmp((from, to), &[8, 0, 0, 0, 0, 0, 0, 0, 7, 7])
+    };
+    town.receive(&wire::frame(mac, OURS, 0x0800, &packet));
+    for echo in town.echo {
+        while let Some(asked) = town.stack.udp(echo).recv_from() {
+            let sent = town
+                .stack
+                .udp(echo)
+                .send_from(asked.packet, asked.to, asked.from);
+            sent.unwrap();
+        }
+    }
+    if let Some(due) = town.stack.next_timeout()
+        && due <= town.now
+    {
+        town.stack.handle_timeout(town.now);
+    }
+    town.deliver();
+}
+
+#[test]
+fn strangers_who_are_answered_keep_nobody_out() {
+    for application_too in [false, true] {
+        let name = ["answers to strangers", "answers of an application, too"];
+        let name = name[usize::from(application_too)];
+        let mut town = Town::new();
+        let max = town.stack.config().neighbours.entries_max;
+        let flood = |town: &mut Town, number| strangers(town, number, application_too);
+        town.run(name, 20_000, flood);
+        assert_eq!(town.most_neighbours, max);
+        // Somebody comes while all places are taken, is heard, and is not driven out.
+        let displaced = town.stack.neighbours_displaced();
+        town.come(3);
+        town.run(name, 40_000, flood);
+        let known = |town: &Town, address: IpAddr| {
+            let mut all = town.stack.neighbours();
+            // Who had to make room once was asked for at once, and has proven since then to be there.
+            all.any(|one| one.address == address && one.ours && (one.proven || !application_too))
+        };
+        for address in [IpAddr::from(v4(3)), v6(3).into()] {
+            assert!(known(&town, address), "{address}: {:?}", town.stack);
+        }
+        assert!(town.stack.neighbours_displaced() > displaced);
+        town.end();
+    }
+}
+
+/// So slow that everybody is asked again, and so long that an answer is no longer believed: who is there is asked once in a while,
+/// and is known all the time.
+#[test]
+fn strangers_who_go_on_for_minutes_keep_nobody_out() {
+    let mut town = Town::new();
+    town.pace = Duration::from_millis(1);
+    let max = town.stack.config().neighbours.entries_max;
+    town.run("answers for minutes", 60_000, |town, number| {
+        strangers(town, number, true);
+        let honest = [IpAddr::from(v4(2)), v6(2).into()];
+        let known = town.stack.neighbours().filter(|neighbour| {
+            honest.contains(&neighbour.address) && neighbour.proven && neighbour.mac.is_some()
+        });
+        // At first they are as new as the others.
+        let is_early = town.now.since(Instant::ZERO) < Duration::from_secs(10);
+        let looks = !is_early && number.is_multiple_of(97);
+        assert!(!looks || known.count() == 2, "{:?}", town.stack);
+    });
+    assert!(town.now.since(Instant::ZERO) > Duration::from_secs(60));
+    assert_eq!(town.most_neighbours, max);
+    town.come(3);
     town.end();
 }
 

@@ -58,6 +58,7 @@ impl<A: Packets> Stack<A> {
             traffic: Traffic::default(),
             changes: 0,
             heard_from: Mac::ZERO,
+            is_answering: false,
             ids: seed,
             config,
         }
@@ -266,6 +267,12 @@ impl<A: Packets> Stack<A> {
     /// All neighbours.
     pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
         self.neighbours.iter()
+    }
+
+    /// How many neighbours have made room for others, since there were as many as the table holds.
+    #[must_use]
+    pub fn neighbours_displaced(&self) -> u64 {
+        self.neighbours.displaced()
     }
 
     /// The stack's limits.

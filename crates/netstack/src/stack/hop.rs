@@ -7,7 +7,7 @@ use super::template::Template;
 use crate::config::DESTINATION_TIME;
 use crate::hash::{address_bits, mix, words};
 use crate::interface::{FrameHeader, InterfaceId, Offloads};
-use crate::link::neighbour::Resolution;
+use crate::link::neighbour::{Purpose, Resolution};
 use crate::packet::Packets;
 use crate::stats::Reason;
 use crate::time::Instant;
@@ -50,6 +50,9 @@ struct Destination {
     address: u128,
     generation: u32,
     until: Instant,
+    /// The neighbour is noted as one whom we use.
+    ours: bool,
+    /// The headers of usual datagrams that we send there.
     template: Option<Template>,
     hop: Hop,
 }
@@ -128,9 +131,11 @@ impl<A: Packets> Stack<A> {
         let address = address_bits(to);
         if let Some(known) = self.known(address)
             && by.is_none_or(|by| by == known.hop.interface)
+            && (known.ours || self.is_answering)
         {
             return Ok(known.hop);
         }
+        let ours = !self.is_answering;
         let (hop, until) = self.find_hop(to, by)?;
         if hop.next == Next::Send && by.is_none() {
             let generation = self.generation();
@@ -140,7 +145,8 @@ impl<A: Packets> Stack<A> {
                     address,
                     generation,
                     until,
-                    template: Template::of(to, &hop),
+                    ours,
+                    template: Template::of(to, &hop).filter(|_| ours),
                     hop,
                 });
             }
@@ -199,7 +205,13 @@ impl<A: Packets> Stack<A> {
             return self.ended(interface, to, Next::Send, framed(mac), source, forever);
         }
         let next = gateway.unwrap_or(to);
-        match self.neighbours.resolve(self.now, interface, next) {
+        // Routers were named by who set us up, or by themselves, but not by the packet that is answered.
+        let purpose = if self.is_answering && gateway.is_none() {
+            Purpose::Answer
+        } else {
+            Purpose::Ours
+        };
+        match self.neighbours.resolve(self.now, interface, next, purpose) {
             Resolution::Known { mac, until } => self.ended(
                 interface,
                 to,

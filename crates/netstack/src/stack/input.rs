@@ -56,6 +56,7 @@ impl<A: Packets> Stack<A> {
         packets: impl IntoIterator<Item = A::Packet>,
     ) {
         self.now = now;
+        self.is_answering = true;
         for packet in packets {
             self.traffic.received += 1;
             if let Some(packet) = self.quick_in(port, packet)
@@ -67,6 +68,7 @@ impl<A: Packets> Stack<A> {
         if !self.local.is_empty() {
             self.run_local();
         }
+        self.is_answering = false;
     }
 
     /// Takes what we sent to ourselves. What that makes us send to ourselves again waits for the next time.

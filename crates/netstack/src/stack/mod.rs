@@ -76,6 +76,8 @@ pub struct Stack<A: Packets> {
     traffic: Traffic,
     /// Who sent the frame that is being looked at.
     heard_from: Mac,
+    /// A packet that came is being looked at: what is sent meanwhile is an answer, and no wish of ours.
+    is_answering: bool,
     /// Moves with every change that the tables do not know of.
     changes: u32,
     ids: u64,

@@ -40,12 +40,14 @@ impl<A: Packets> Stack<A> {
     /// Does what is due at `now`. Early calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
+        self.is_answering = true;
         self.run_local();
+        self.run_reassembly();
+        self.is_answering = false;
         self.run_addresses();
         self.run_autoconf();
         self.run_groups();
         self.ask_neighbours();
-        self.run_reassembly();
         self.routes.expire(now);
         self.paths.expire(now);
     }

@@ -20,6 +20,15 @@ pub enum Resolution {
     Unknown,
 }
 
+/// For whose sake a neighbour's Ethernet address is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// We want to send something: an application does, or the neighbour is a router that everybody needs.
+    Ours,
+    /// We want to answer what came from there, and whoever sent it may have invented the address.
+    Answer,
+}
+
 /// How we came to hear of an Ethernet address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learned {
@@ -124,4 +133,8 @@ pub struct Neighbour {
     pub state: State,
     /// Packets that wait for it.
     pub waiting: usize,
+    /// Something was sent to it that was no mere answer: it makes room for others only after those to whom nothing was.
+    pub ours: bool,
+    /// It has answered a question of ours: it makes room after those who have not.
+    pub proven: bool,
 }

@@ -14,14 +14,16 @@
 //!       +--------> Stale        +------------------------------ Probe <- Delay ------------+
 //! ```
 //!
-//! Nothing here grows after [`Neighbours::new`]. Who floods us with addresses gets so far:
+//! Nothing here grows after [`Neighbours::new`]. Who floods us with addresses gets so far (`eviction.rs` has the whole order):
 //!
 //! | flood | takes | does not touch |
 //! |---|---|---|
 //! | ARP requests, neighbour solicitations | places of others that were only mentioned; none if there are none | all that we ever sent something to |
-//! | packets from invented neighbours, which we want to answer | mentioned ones, half of the table for unresolved ones, then the longest idle | Reachable, Delay, Probe, Static |
+//! | pings and the like, which the stack answers | those before, and those that only got answers; a sixteenth of the table at the expense of idle ones of ours | all whom we use |
+//! | datagrams that an application answers | those before, and those of ours who have never proven to be there | all who have, but for a sixteenth, and idle ones up to half |
 //! | advertisements of addresses that are not there | nothing | everything |
 
+mod eviction;
 mod message;
 mod table;
 mod waiting;
@@ -29,8 +31,8 @@ mod waiting;
 use core::net::IpAddr;
 use core::time::Duration;
 
-pub use self::message::{Ask, Change, Learned, Neighbour, Resolution, State};
-use self::table::{Entry, Key, Place, Table};
+pub use self::message::{Ask, Change, Learned, Neighbour, Purpose, Resolution, State};
+use self::table::{Entry, Key, Place, Standing, Table};
 use self::waiting::Waiting;
 use crate::error::Error;
 use crate::interface::InterfaceId;
@@ -82,6 +84,7 @@ pub struct Neighbours<P> {
     table: Table,
     waiting: Waiting<P>,
     discarded: u64,
+    displaced: u64,
     generation: u32,
 }
 
@@ -94,40 +97,66 @@ impl<P> Neighbours<P> {
             table: Table::new(config.entries_max, seed),
             waiting: Waiting::new(config.waiting_max),
             discarded: 0,
+            displaced: 0,
             generation: 0,
         }
     }
 
     /// The Ethernet address to send a packet to now; marks the neighbour as used, and begins to ask for one that is not known.
     #[inline]
-    pub fn resolve(&mut self, now: Instant, interface: InterfaceId, address: IpAddr) -> Resolution {
+    pub fn resolve(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        purpose: Purpose,
+    ) -> Resolution {
         let key = Key::new(interface, address);
         let Some(at) = self.table.find(&key) else {
-            return self.begin(now, key);
+            return self.begin(now, key, purpose);
         };
         match self.table.get(at) {
-            Some(entry) if entry.place == Place::Reachable && entry.until > now => {
+            Some(entry)
+                if entry.place == Place::Reachable
+                    && entry.until > now
+                    && (entry.standing.ours || purpose == Purpose::Answer) =>
+            {
                 Resolution::Known {
                     mac: entry.mac,
                     until: entry.until,
                 }
             }
-            Some(_) => self.resolve_at(now, at),
+            Some(_) => self.resolve_at(now, at, purpose),
             None => Resolution::Unknown,
         }
     }
 
     /// An entry for somebody unknown.
     #[cold]
-    fn begin(&mut self, now: Instant, key: Key) -> Resolution {
-        if self.make_room(now, true) {
-            self.table.insert(key, Mac::default(), Place::Fresh, now);
+    fn begin(&mut self, now: Instant, key: Key, purpose: Purpose) -> Resolution {
+        if self.make_room(now, Some(purpose)) {
+            let standing = Standing {
+                ours: purpose == Purpose::Ours,
+                proven: false,
+            };
+            self.table
+                .insert(key, Mac::default(), (Place::Fresh, standing), now);
         }
         Resolution::Unknown
     }
 
     /// [`resolve`](Self::resolve) for entries that are not plainly Reachable.
-    fn resolve_at(&mut self, now: Instant, at: u32) -> Resolution {
+    fn resolve_at(&mut self, now: Instant, at: u32, purpose: Purpose) -> Resolution {
+        let Some(entry) = self.table.get(at) else {
+            return Resolution::Unknown;
+        };
+        let standing = Standing {
+            ours: entry.standing.ours || purpose == Purpose::Ours,
+            ..entry.standing
+        };
+        if standing != entry.standing {
+            self.table.stand(at, standing);
+        }
         let Some(entry) = self.table.get_mut(at) else {
             return Resolution::Unknown;
         };
@@ -139,6 +168,7 @@ impl<P> Neighbours<P> {
                 self.table.put(at, Place::Fresh, now);
                 return Resolution::Unknown;
             }
+            Place::Reachable if entry.until > now => entry.until,
             // RFC 4861 section 7.3.3: the first packet to a stale neighbour goes out, and begins Delay.
             Place::Mentioned | Place::Stale | Place::Reachable => {
                 entry.asked = 0;
@@ -149,7 +179,12 @@ impl<P> Neighbours<P> {
             // Packets go on being sent to one that is probed.
             Place::Delay | Place::Probe | Place::Static => entry.until,
         };
-        Resolution::Known { mac, until }
+        // Of strangers many may come and go: nobody is to keep their addresses, so that nobody need be told.
+        let is_kept = self.table.get(at).is_some_and(is_kept);
+        Resolution::Known {
+            mac,
+            until: if is_kept { until } else { now },
+        }
     }
 
     /// Keeps a packet for which [`resolve`](Self::resolve) has just said [`Resolution::Unknown`].
@@ -237,7 +272,9 @@ impl<P> Neighbours<P> {
             return Change::Nothing;
         }
         if matches!(place, Place::Fresh | Place::Incomplete | Place::Failed) {
+            let asked = entry.asked > 0;
             entry.mac = mac;
+            self.prove(at, answered && asked);
             self.settle(now, at, answered);
             return Change::Resolved;
         }
@@ -250,11 +287,16 @@ impl<P> Neighbours<P> {
             }
             return Change::Nothing;
         }
+        let asked = entry.asked > 0;
         entry.mac = mac;
         if place == Place::Mentioned {
             // We never asked it anything, so it can have answered nothing: it stays the first to make room.
             self.table.put(at, place, now + self.config.stale_after);
         } else if answered || moved {
+            // An answer to a question is a proof; one to none is not, and another's address is another's.
+            if moved || asked {
+                self.prove(at, answered && asked);
+            }
             self.settle(now, at, answered);
             if moved {
                 self.bump();
@@ -273,10 +315,24 @@ impl<P> Neighbours<P> {
             return Change::Nothing;
         }
         let until = now + self.config.stale_after;
-        let room = self.make_room(now, false);
-        match room.then(|| self.table.insert(key, mac, Place::Mentioned, until)) {
+        let room = self.make_room(now, None);
+        let place = (Place::Mentioned, Standing::STRANGER);
+        match room.then(|| self.table.insert(key, mac, place, until)) {
             Some(Some(_)) => Change::Created,
             _ => Change::Full,
+        }
+    }
+
+    /// Notes whether somebody has proven to be there.
+    fn prove(&mut self, at: u32, proven: bool) {
+        if let Some(entry) = self.table.get(at)
+            && entry.standing.proven != proven
+        {
+            let standing = Standing {
+                proven,
+                ..entry.standing
+            };
+            self.table.stand(at, standing);
         }
     }
 
@@ -314,6 +370,7 @@ impl<P> Neighbours<P> {
         if let Some(entry) = self.table.get(at)
             && let Place::Stale | Place::Reachable | Place::Delay | Place::Probe = entry.place
         {
+            self.prove(at, true);
             self.settle(now, at, true);
         }
     }
@@ -335,12 +392,14 @@ impl<P> Neighbours<P> {
             if let Some(entry) = self.table.get_mut(at) {
                 entry.mac = mac;
             }
+            self.table.stand(at, Standing::PROVEN);
             self.table.put(at, Place::Static, Instant::MAX);
             self.bump();
             return Ok(());
         }
-        let room = self.make_room(now, true);
-        let added = room.then(|| self.table.insert(key, mac, Place::Static, Instant::MAX));
+        let room = self.make_room(now, Some(Purpose::Ours));
+        let place = (Place::Static, Standing::PROVEN);
+        let added = room.then(|| self.table.insert(key, mac, place, Instant::MAX));
         match added.flatten() {
             Some(_) => Ok(()),
             None => Err(Error::Full {
@@ -376,7 +435,7 @@ impl<P> Neighbours<P> {
     ///
     /// What still waits for the neighbour of an earlier [`Ask::Failed`] is [discarded](Self::take_discarded).
     pub fn poll(&mut self, now: Instant) -> Option<Ask> {
-        while let Some(at) = self.table.first(Place::Failed) {
+        while let Some(at) = self.table.due(Place::Failed, Instant::MAX) {
             self.discard(at);
         }
         self.age(now);
@@ -405,6 +464,12 @@ impl<P> Neighbours<P> {
     #[must_use]
     pub fn take_discarded(&mut self) -> u64 {
         core::mem::take(&mut self.discarded)
+    }
+
+    /// How many entries have made room for others.
+    #[must_use]
+    pub fn displaced(&self) -> u64 {
+        self.displaced
     }
 
     /// Somebody's Ethernet address, if it is known; without marking him as used.
@@ -484,42 +549,19 @@ impl<P> Neighbours<P> {
         }
     }
 
-    /// Sees to it that there is room for one more, whom we or others brought up.
-    fn make_room(&mut self, now: Instant, ours: bool) -> bool {
+    /// Sees to it that there is room for one more, whose address is wanted for a purpose, or who was only mentioned.
+    fn make_room(&mut self, now: Instant, purpose: Option<Purpose>) -> bool {
         if !self.table.is_full() {
             return true;
         }
         self.age(now);
         if self.table.is_full()
-            && let Some(at) = self.victim(ours)
+            && let Some(at) = self.table.victim(purpose)
         {
+            self.displaced = self.displaced.saturating_add(1);
             self.discard(at);
         }
         !self.table.is_full()
-    }
-
-    /// Who makes room: the one that was only mentioned, and longest ago; for one of ours the one whom we asked longest ago, or did
-    /// not use for longest.
-    fn victim(&self, ours: bool) -> Option<u32> {
-        let mentioned = self.table.first(Place::Mentioned);
-        if mentioned.is_some() || !ours {
-            return mentioned;
-        }
-        let idle = self.table.first(Place::Stale);
-        let unresolved = [Place::Failed, Place::Incomplete, Place::Fresh];
-        let asked = unresolved
-            .into_iter()
-            .find_map(|place| self.table.first(place));
-        let many = unresolved
-            .into_iter()
-            .map(|place| self.table.count(place))
-            .sum::<usize>();
-        // Who has us answer invented neighbours gets half of the table, and not those that we know.
-        if many >= self.table.max().div_ceil(2) {
-            asked.or(idle)
-        } else {
-            idle.or(asked)
-        }
     }
 
     /// The oldest packet that waits for an entry.
@@ -533,10 +575,8 @@ impl<P> Neighbours<P> {
         while self.pop(at).is_some() {
             self.discarded = self.discarded.saturating_add(1);
         }
-        // Answers about the other places hold no longer than until they are left.
-        if let Some(entry) = self.table.get(at)
-            && let Place::Reachable | Place::Delay | Place::Probe | Place::Static = entry.place
-        {
+        // Answers about others hold no longer than until they are left.
+        if self.table.get(at).is_some_and(is_kept) {
             self.bump();
         }
         self.table.remove(at);
@@ -544,6 +584,15 @@ impl<P> Neighbours<P> {
 
     fn bump(&mut self) {
         self.generation = self.generation.wrapping_add(1);
+    }
+}
+
+/// Whether somebody may have kept what [`Neighbours::resolve`] said of an entry.
+fn is_kept(entry: &Entry) -> bool {
+    match entry.place {
+        Place::Reachable | Place::Static => true,
+        Place::Delay | Place::Probe => entry.standing != Standing::STRANGER,
+        Place::Fresh | Place::Incomplete | Place::Failed | Place::Mentioned | Place::Stale => false,
     }
 }
 
@@ -563,6 +612,8 @@ fn view(entry: &Entry) -> Neighbour {
         mac: known.then_some(entry.mac),
         state,
         waiting: entry.waiting.len(),
+        ours: entry.standing.ours,
+        proven: entry.standing.proven,
     }
 }
 

@@ -3,10 +3,11 @@
 //! ```text
 //! cells    | . | 2 | . | 0 | 1 | . | . | . |     hash of the key -> number of the entry; a quarter to half of them in use
 //! entries  | 0 | 1 | 2 | free                    never move; each one a cache line
-//! lines    Reachable: 2 -> 0   Stale: 1          by `until`, soonest first
+//! lines    Reachable: 2 -> 0   Stale: 1          by `until`, soonest first; one for each place and standing
 //! ```
 //!
-//! All entries in a place wait for equally long, so who comes last stands last, and the head of a line is the next one due.
+//! All entries in a place wait for equally long, so who comes last stands last, and the head of a line is the next one due, and
+//! the one of its kind that is missed least.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,6 +21,9 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// The tag of a free entry, which no key has.
 const FREE: u16 = u16::MAX;
+
+/// Entries that are passed at most to find a place in line: whoever would stand further to the front is seen to a little later.
+const LOOK_MAX: usize = 32;
 
 /// Most entries that there can be.
 const ENTRIES_MAX: usize = 1 << 20;
@@ -50,6 +54,43 @@ pub(super) enum Place {
 
 impl Place {
     const COUNT: usize = Self::Static as usize + 1;
+}
+
+/// What an entry is worth to us, when somebody has to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Something of ours was sent there, and not only answers to what came from there.
+    pub(super) ours: bool,
+    /// It has answered a question, or an upper layer knows that it is there: nobody has just made it up.
+    pub(super) proven: bool,
+}
+
+impl Standing {
+    /// Who got an answer at most, and was never heard to be there.
+    pub(super) const STRANGER: Self = Self {
+        ours: false,
+        proven: false,
+    };
+    /// Who got answers, and is there.
+    pub(super) const MET: Self = Self {
+        ours: false,
+        proven: true,
+    };
+    /// Whom we want to reach, and who was never heard to be there.
+    pub(super) const NEW: Self = Self {
+        ours: true,
+        proven: false,
+    };
+    /// Whom we want to reach, and who is there.
+    pub(super) const PROVEN: Self = Self {
+        ours: true,
+        proven: true,
+    };
+    const COUNT: usize = 4;
+
+    const fn place(self) -> usize {
+        (self.ours as usize) << 1 | self.proven as usize
+    }
 }
 
 /// An address on an interface.
@@ -110,8 +151,15 @@ pub(super) struct Entry {
     prev: u32,
     next: u32,
     pub(super) place: Place,
+    pub(super) standing: Standing,
     /// Solicitations sent since it was last known to be there.
     pub(super) asked: u8,
+}
+
+/// The line of a place and a standing.
+#[inline]
+const fn line_of(place: Place, standing: Standing) -> usize {
+    place as usize * Standing::COUNT + standing.place()
 }
 
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
@@ -124,9 +172,23 @@ impl Entry {
             tag: self.tag,
         }
     }
+
+    fn line(&self) -> usize {
+        line_of(self.place, self.standing)
+    }
 }
 
-/// Entries in the same place.
+/// A line for each place and standing, those of a place side by side.
+const LINES: usize = Place::COUNT * Standing::COUNT;
+
+const _: () = assert!(LINES <= 64, "a line is a bit of `occupied`");
+
+/// The lines of a place, as bits.
+const fn lines_of(place: Place) -> u64 {
+    ((1 << Standing::COUNT) - 1) << (place as usize * Standing::COUNT)
+}
+
+/// Entries in the same place with the same standing.
 #[derive(Debug, Clone, Copy)]
 struct Line {
     head: u32,
@@ -180,7 +242,9 @@ pub(super) struct Table {
     cells: Vec<u32>,
     mask: usize,
     seed: Seed,
-    lines: [Line; Place::COUNT],
+    lines: [Line; LINES],
+    /// A bit for each line in which somebody stands.
+    occupied: u64,
 }
 
 impl Table {
@@ -200,7 +264,8 @@ impl Table {
             cells: vec![NONE; cells],
             mask: cells - 1,
             seed: Seed::new(seed),
-            lines: [line; Place::COUNT],
+            lines: [line; LINES],
+            occupied: 0,
         }
     }
 
@@ -247,7 +312,7 @@ impl Table {
         &mut self,
         key: Key,
         mac: Mac,
-        place: Place,
+        (place, standing): (Place, Standing),
         until: Instant,
     ) -> Option<u32> {
         if self.is_full() {
@@ -268,6 +333,7 @@ impl Table {
             prev: NONE,
             next: NONE,
             place,
+            standing,
             asked: 0,
         };
         let at = match self.entries.get_mut(self.free as usize) {
@@ -340,30 +406,60 @@ impl Table {
         }
     }
 
-    /// The entry in a place that is due first.
+    /// Changes what an entry is worth to us.
+    pub(super) fn stand(&mut self, at: u32, standing: Standing) {
+        self.unlink(at);
+        if let Some(entry) = self.get_mut(at) {
+            entry.standing = standing;
+            self.link(at);
+        }
+    }
+
+    /// The entry in a place with a standing that is due first.
     #[inline]
-    pub(super) fn first(&self, place: Place) -> Option<u32> {
-        let head = self.line(place)?.head;
+    pub(super) fn first(&self, place: Place, standing: Standing) -> Option<u32> {
+        let head = self.lines.get(line_of(place, standing))?.head;
         (head != NONE).then_some(head)
     }
 
-    /// The same, if it is due.
+    /// An entry in a place that is due.
     #[inline]
     pub(super) fn due(&self, place: Place, now: Instant) -> Option<u32> {
-        let first = self.first(place)?;
-        (self.get(first)?.until <= now).then_some(first)
+        let is_due = |at: &u32| self.get(*at).is_some_and(|entry| entry.until <= now);
+        self.heads(lines_of(place)).find(is_due)
     }
 
-    /// How many entries are in a place.
-    pub(super) fn count(&self, place: Place) -> usize {
-        self.line(place).map_or(0, |line| line.len)
+    /// How many entries are in a place with a standing.
+    pub(super) fn count(&self, place: Place, standing: Standing) -> usize {
+        let line = self.lines.get(line_of(place, standing));
+        line.map_or(0, |line| line.len)
+    }
+
+    /// How many entries only ever got answers.
+    pub(super) fn strangers(&self) -> usize {
+        let lines = self.lines.iter().enumerate();
+        let is_strangers = |place: usize| place % Standing::COUNT < Standing::COUNT / 2;
+        let lens = lines.map(|(place, line)| if is_strangers(place) { line.len } else { 0 });
+        lens.sum()
     }
 
     /// When the first one of all is due.
+    #[inline]
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let heads = self.lines.iter().filter_map(|line| self.get(line.head));
-        let moving = heads.filter(|entry| entry.place != Place::Static);
-        moving.map(|entry| entry.until).min()
+        let moving = self.heads(!lines_of(Place::Static));
+        let due = moving.filter_map(|at| self.get(at).map(|entry| entry.until));
+        due.min()
+    }
+
+    /// Who stands first in each of these lines.
+    #[inline]
+    fn heads(&self, lines: u64) -> impl Iterator<Item = u32> {
+        let mut left = self.occupied & lines;
+        core::iter::from_fn(move || {
+            let line = self.lines.get(left.trailing_zeros() as usize)?;
+            left &= left.wrapping_sub(1);
+            Some(line.head)
+        })
     }
 
     /// The entry, if it is in use.
@@ -387,35 +483,33 @@ impl Table {
         }
     }
 
-    fn line(&self, place: Place) -> Option<&Line> {
-        self.lines.get(place as usize)
-    }
-
     fn link(&mut self, at: u32) {
-        let Some((place, until)) = self.get(at).map(|entry| (entry.place, entry.until)) else {
+        let Some((line, until)) = self.get(at).map(|entry| (entry.line(), entry.until)) else {
             return;
         };
-        let Some(Line { tail, .. }) = self.line(place).copied() else {
+        let Some(Line { head, tail, .. }) = self.lines.get(line).copied() else {
             return;
         };
-        // Nearly always right away. Only if the clock went back, someone stands behind who is due later.
+        // Nearly always right away. Only if the clock went back, or a standing has changed, someone stands behind who is due later.
         let mut prev = tail;
-        while let Some(entry) = self.get(prev)
-            && entry.until > until
-        {
-            prev = entry.prev;
+        for _ in 0..LOOK_MAX {
+            match self.get(prev) {
+                Some(entry) if entry.until > until => prev = entry.prev,
+                _ => break,
+            }
         }
         let next = match self.get(prev) {
             Some(entry) => entry.next,
-            None => self.line(place).map_or(NONE, |line| line.head),
+            None => head,
         };
         if let Some(entry) = self.get_mut(at) {
             (entry.prev, entry.next) = (prev, next);
         }
-        self.join(place, prev, at);
-        self.join(place, at, next);
-        if let Some(line) = self.lines.get_mut(place as usize) {
-            line.len += 1;
+        self.join(line, prev, at);
+        self.join(line, at, next);
+        if let Some(known) = self.lines.get_mut(line) {
+            known.len += 1;
+            self.occupied |= 1 << line;
         }
     }
 
@@ -423,19 +517,22 @@ impl Table {
         let Some(entry) = self.get(at) else {
             return;
         };
-        let (place, prev, next) = (entry.place, entry.prev, entry.next);
-        self.join(place, prev, next);
-        if let Some(line) = self.lines.get_mut(place as usize) {
-            line.len = line.len.saturating_sub(1);
+        let (line, prev, next) = (entry.line(), entry.prev, entry.next);
+        self.join(line, prev, next);
+        if let Some(known) = self.lines.get_mut(line) {
+            known.len = known.len.saturating_sub(1);
+            if known.len == 0 {
+                self.occupied &= !(1 << line);
+            }
         }
     }
 
-    /// Has `next` follow `prev` in the line of `place`; one of them may be its end.
-    fn join(&mut self, place: Place, prev: u32, next: u32) {
+    /// Has `next` follow `prev` in a line; one of them may be its end.
+    fn join(&mut self, line: usize, prev: u32, next: u32) {
         match self.get_mut(prev) {
             Some(entry) => entry.next = next,
             None => {
-                if let Some(line) = self.lines.get_mut(place as usize) {
+                if let Some(line) = self.lines.get_mut(line) {
                     line.head = next;
                 }
             }
@@ -443,7 +540,7 @@ impl Table {
         match self.get_mut(next) {
             Some(entry) => entry.prev = prev,
             None => {
-                if let Some(line) = self.lines.get_mut(place as usize) {
+                if let Some(line) = self.lines.get_mut(line) {
                     line.tail = prev;
                 }
             }

@@ -12,6 +12,8 @@ const START: Instant = Instant::from_millis(1000);
 const HIM: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const HER: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
+const OURS: Purpose = Purpose::Ours;
+const ANSWER: Purpose = Purpose::Answer;
 const SOLICITED: Learned = Learned::Solicited { overriding: true };
 const UNSOLICITED: Learned = Learned::Unsolicited { overriding: true };
 
@@ -79,7 +81,7 @@ fn known(mac: Mac, until: Instant) -> Resolution {
 
 /// Asks for somebody who answers at once.
 fn meet<P>(table: &mut Neighbours<P>, now: Instant, address: IpAddr, mac: Mac) {
-    assert_eq!(table.resolve(now, IF, address), Resolution::Unknown);
+    assert_eq!(table.resolve(now, IF, address, OURS), Resolution::Unknown);
     while table.poll(now).is_some() {}
     assert_eq!(
         table.learn(now, IF, address, mac, SOLICITED, false),
@@ -96,7 +98,7 @@ fn neighbour_goes_through_all_states_in_both_versions() {
     for him in [v4(1), v6(1)] {
         let mut table = neighbours();
         assert_eq!(table.next_timeout(), None);
-        assert_eq!(table.resolve(START, IF, him), Resolution::Unknown);
+        assert_eq!(table.resolve(START, IF, him, OURS), Resolution::Unknown);
         assert_eq!(state(&table, him), Some(State::Incomplete));
         assert_eq!(table.wait(IF, him, 1), Ok(()));
         assert_eq!(table.wait(IF, him, 2), Ok(()));
@@ -104,7 +106,7 @@ fn neighbour_goes_through_all_states_in_both_versions() {
         assert_eq!(table.poll(START), solicit(him, None, true));
         assert_eq!(table.poll(START), None);
         assert_eq!(table.next_timeout(), Some(secs(1)));
-        assert_eq!(table.resolve(ms(1), IF, him), Resolution::Unknown);
+        assert_eq!(table.resolve(ms(1), IF, him, OURS), Resolution::Unknown);
         assert_eq!(table.poll(ms(1)), None);
 
         // Reachable for 30 seconds.
@@ -114,7 +116,7 @@ fn neighbour_goes_through_all_states_in_both_versions() {
         );
         assert_eq!(all_waiting(&mut table, him), [1, 2]);
         let end = ms(30_002);
-        assert_eq!(table.resolve(ms(3), IF, him), known(HIM, end));
+        assert_eq!(table.resolve(ms(3), IF, him, OURS), known(HIM, end));
         assert_eq!(state(&table, him), Some(State::Reachable));
         assert_eq!(table.next_timeout(), Some(end));
 
@@ -122,21 +124,24 @@ fn neighbour_goes_through_all_states_in_both_versions() {
         assert_eq!(table.poll(end), None);
         assert_eq!(state(&table, him), Some(State::Stale));
         let end = secs(45);
-        assert_eq!(table.resolve(secs(40), IF, him), known(HIM, end));
+        assert_eq!(table.resolve(secs(40), IF, him, OURS), known(HIM, end));
         assert_eq!(state(&table, him), Some(State::Delay));
-        assert_eq!(table.resolve(secs(41), IF, him), known(HIM, end));
+        assert_eq!(table.resolve(secs(41), IF, him, OURS), known(HIM, end));
         assert_eq!(table.poll(secs(44)), None);
 
         // Probe: packets still go out.
         assert_eq!(table.poll(secs(45)), solicit(him, Some(HIM), true));
         assert_eq!(state(&table, him), Some(State::Probe));
-        assert_eq!(table.resolve(secs(45), IF, him), known(HIM, secs(46)));
+        assert_eq!(table.resolve(secs(45), IF, him, OURS), known(HIM, secs(46)));
         assert_eq!(table.poll(secs(46)), solicit(him, Some(HIM), false));
         assert_eq!(
             table.learn(ms(46_500), IF, him, HIM, SOLICITED, false),
             Change::Nothing
         );
-        assert_eq!(table.resolve(secs(47), IF, him), known(HIM, ms(76_500)));
+        assert_eq!(
+            table.resolve(secs(47), IF, him, OURS),
+            known(HIM, ms(76_500))
+        );
 
         // Nothing changed for who kept an answer until its end.
         assert_eq!(table.generation(), 0);
@@ -153,7 +158,7 @@ fn neighbour_goes_through_all_states_in_both_versions() {
 fn silent_neighbour_is_asked_three_times_a_second_apart_and_given_up() {
     let mut table = neighbours();
     let him = v4(9);
-    assert_eq!(table.resolve(START, IF, him), Resolution::Unknown);
+    assert_eq!(table.resolve(START, IF, him, OURS), Resolution::Unknown);
     table.wait(IF, him, 5).unwrap();
     table.wait(IF, him, 6).unwrap();
     for (second, first) in [(0, true), (1, false), (2, false)] {
@@ -168,14 +173,14 @@ fn silent_neighbour_is_asked_three_times_a_second_apart_and_given_up() {
     assert_eq!((table.poll(secs(3)), table.next_timeout()), (None, None));
     assert_eq!((table.waiting(), table.take_discarded()), (0, 0));
     // The next packet begins anew.
-    assert_eq!(table.resolve(secs(4), IF, him), Resolution::Unknown);
+    assert_eq!(table.resolve(secs(4), IF, him, OURS), Resolution::Unknown);
     assert_eq!(table.poll(secs(4)), solicit(him, None, true));
 }
 
 #[test]
 fn packets_of_a_failure_that_nobody_takes_are_counted() {
     let mut table = neighbours();
-    table.resolve(START, IF, v4(9));
+    table.resolve(START, IF, v4(9), OURS);
     table.wait(IF, v4(9), 5).unwrap();
     for second in 0..3 {
         assert!(table.poll(secs(second)).is_some());
@@ -193,13 +198,13 @@ fn packets_of_a_failure_that_nobody_takes_are_counted() {
 #[test]
 fn failure_that_is_asked_for_again_keeps_its_packets() {
     let mut table = neighbours();
-    table.resolve(START, IF, v4(9));
+    table.resolve(START, IF, v4(9), OURS);
     table.wait(IF, v4(9), 5).unwrap();
     for second in 0..3 {
         assert!(table.poll(secs(second)).is_some());
     }
     assert_eq!(table.poll(secs(3)), failed(v4(9)));
-    assert_eq!(table.resolve(secs(3), IF, v4(9)), Resolution::Unknown);
+    assert_eq!(table.resolve(secs(3), IF, v4(9), OURS), Resolution::Unknown);
     table.wait(IF, v4(9), 6).unwrap();
     assert_eq!(table.poll(secs(3)), solicit(v4(9), None, true));
     assert_eq!(
@@ -214,7 +219,7 @@ fn failure_that_is_asked_for_again_keeps_its_packets() {
 fn probed_neighbour_that_is_gone_is_forgotten_and_so_are_answers_about_him() {
     let mut table = neighbours();
     meet(&mut table, START, v4(1), HIM);
-    table.resolve(secs(31), IF, v4(1));
+    table.resolve(secs(31), IF, v4(1), OURS);
     for (second, first) in [(36, true), (37, false), (38, false)] {
         assert_eq!(table.poll(secs(second)), solicit(v4(1), Some(HIM), first));
     }
@@ -230,17 +235,23 @@ fn sign_of_an_upper_layer_saves_the_probe() {
     let mut table = neighbours();
     meet(&mut table, START, v4(1), HIM);
     table.confirm(secs(20), IF, v4(1));
-    assert_eq!(table.resolve(secs(49), IF, v4(1)), known(HIM, secs(50)));
-    assert_eq!(table.resolve(secs(50), IF, v4(1)), known(HIM, secs(55)));
+    assert_eq!(
+        table.resolve(secs(49), IF, v4(1), OURS),
+        known(HIM, secs(50))
+    );
+    assert_eq!(
+        table.resolve(secs(50), IF, v4(1), OURS),
+        known(HIM, secs(55))
+    );
     table.confirm(secs(54), IF, v4(1));
     assert_eq!(table.poll(secs(55)), None);
     assert_eq!(state(&table, v4(1)), Some(State::Reachable));
     // In Probe, too: the repetitions end, and the next time there are three again.
-    table.resolve(secs(84), IF, v4(1));
+    table.resolve(secs(84), IF, v4(1), OURS);
     assert_eq!(table.poll(secs(89)), solicit(v4(1), Some(HIM), true));
     table.confirm(secs(89), IF, v4(1));
     assert_eq!(table.poll(secs(90)), None);
-    table.resolve(secs(120), IF, v4(1));
+    table.resolve(secs(120), IF, v4(1), OURS);
     for (second, first) in [(125, true), (126, false), (127, false)] {
         assert_eq!(table.poll(secs(second)), solicit(v4(1), Some(HIM), first));
     }
@@ -251,7 +262,7 @@ fn sign_of_an_upper_layer_saves_the_probe() {
 fn sign_about_a_neighbour_whom_we_do_not_know_tells_nothing() {
     let mut table = neighbours();
     table.confirm(START, IF, v4(1));
-    table.resolve(START, IF, v4(1));
+    table.resolve(START, IF, v4(1), OURS);
     table.confirm(START, IF, v4(1));
     assert_eq!(
         table.learn(START, IF, v4(2), HER, Learned::Mention, true),
@@ -341,7 +352,7 @@ fn advertisements_change_states_as_the_rfc_says() {
                 let mut table = neighbours();
                 let mut now = START;
                 if before == Incomplete {
-                    table.resolve(now, IF, v4(1));
+                    table.resolve(now, IF, v4(1), OURS);
                     table.poll(now);
                 } else {
                     meet(&mut table, now, v4(1), HIM);
@@ -351,7 +362,7 @@ fn advertisements_change_states_as_the_rfc_says() {
                     table.poll(now);
                 }
                 if matches!(before, Delay | Probe) {
-                    table.resolve(now, IF, v4(1));
+                    table.resolve(now, IF, v4(1), OURS);
                 }
                 if before == Probe {
                     now = secs(35);
@@ -400,7 +411,7 @@ fn only_who_may_create_does() {
         Change::Created
     );
     assert_eq!(state(&table, v4(1)), Some(State::Stale));
-    assert_eq!(table.resolve(START, IF, v4(1)), known(HIM, secs(5)));
+    assert_eq!(table.resolve(START, IF, v4(1), OURS), known(HIM, secs(5)));
     assert_eq!(state(&table, v4(1)), Some(State::Delay));
 }
 
@@ -472,7 +483,10 @@ fn same_address_on_two_interfaces_is_two_neighbours() {
     let mapped = Ipv6Addr::from_bits(0x0a00_0001).into();
     meet(&mut table, START, v4(1), HIM);
     meet(&mut table, START, mapped, HER);
-    assert_eq!(table.resolve(START, OTHER, v4(1)), Resolution::Unknown);
+    assert_eq!(
+        table.resolve(START, OTHER, v4(1), OURS),
+        Resolution::Unknown
+    );
     assert_eq!(table.lookup(IF, v4(1)), Some(HIM));
     assert_eq!(table.lookup(IF, mapped), Some(HER));
     let lines: BTreeSet<_> = table
@@ -499,19 +513,22 @@ fn static_neighbour_is_neither_asked_nor_changed_nor_dropped() {
         );
     }
     for n in 2..1000 {
-        table.resolve(ms(n.into()), IF, v4(n));
+        table.resolve(ms(n.into()), IF, v4(n), OURS);
         table.learn(ms(n.into()), IF, v4(n + 5000), HER, Learned::Mention, true);
     }
     table.flush(IF);
     assert_eq!(table.len(), 1);
     assert_eq!(
-        table.resolve(Instant::MAX, IF, v4(1)),
+        table.resolve(Instant::MAX, IF, v4(1), OURS),
         known(HIM, Instant::MAX)
     );
     assert_eq!(table.poll(Instant::MAX), None);
     let generation = table.generation();
     table.set_static(START, IF, v4(1), HER).unwrap();
-    assert_eq!(table.resolve(START, IF, v4(1)), known(HER, Instant::MAX));
+    assert_eq!(
+        table.resolve(START, IF, v4(1), OURS),
+        known(HER, Instant::MAX)
+    );
     assert_eq!(table.generation(), generation + 1);
     assert!(table.remove(IF, v4(1)));
     assert!(!table.remove(IF, v4(1)));
@@ -526,7 +543,7 @@ fn static_neighbour_is_neither_asked_nor_changed_nor_dropped() {
         key: "neighbours.entries_max",
     };
     assert_eq!(table.set_static(START, IF, v4(9), HIM), Err(full));
-    assert_eq!(table.resolve(START, IF, v4(9)), Resolution::Unknown);
+    assert_eq!(table.resolve(START, IF, v4(9), OURS), Resolution::Unknown);
     assert_eq!(
         table.wait(IF, v4(9), 1),
         Err((1, Reason::NeighbourTableFull))
@@ -540,7 +557,7 @@ fn static_neighbour_is_neither_asked_nor_changed_nor_dropped() {
 #[test]
 fn setting_a_neighbour_who_is_waited_for_lets_the_packets_go() {
     let mut table = neighbours();
-    table.resolve(START, IF, v4(1));
+    table.resolve(START, IF, v4(1), OURS);
     table.wait(IF, v4(1), 7).unwrap();
     table.set_static(START, IF, v4(1), HIM).unwrap();
     assert_eq!(all_waiting(&mut table, v4(1)), [7]);
@@ -551,7 +568,7 @@ fn setting_a_neighbour_who_is_waited_for_lets_the_packets_go() {
 fn removal_counts_what_waited() {
     let mut table = neighbours();
     for n in 0..3 {
-        table.resolve(START, IF, v4(n));
+        table.resolve(START, IF, v4(n), OURS);
         table.wait(IF, v4(n), n).unwrap();
     }
     assert!(table.remove(IF, v4(0)));
@@ -566,7 +583,7 @@ fn removal_counts_what_waited() {
 #[test]
 fn latest_packets_are_kept_for_each_neighbour() {
     let mut table = neighbours();
-    table.resolve(START, IF, v4(1));
+    table.resolve(START, IF, v4(1), OURS);
     for n in 0..16 {
         table.wait(IF, v4(1), n).unwrap();
     }
@@ -587,14 +604,14 @@ fn packets_for_the_dead_make_room_for_the_living() {
     // Sixteen packets each for a hundred who do not answer, and one for somebody who does.
     let mut dropped = 0;
     for n in 0..1600 {
-        table.resolve(START, IF, v4(n % 100));
+        table.resolve(START, IF, v4(n % 100), OURS);
         if let Err((old, reason)) = table.wait(IF, v4(n % 100), n) {
             assert_eq!((old, reason), (n - 256, Reason::NeighbourQueueFull));
             dropped += 1;
         }
     }
     assert_eq!((table.waiting(), dropped), (256, 1600 - 256));
-    table.resolve(START, IF, v4(500));
+    table.resolve(START, IF, v4(500), OURS);
     assert_eq!(
         table.wait(IF, v4(500), 5000),
         Err((1600 - 256, Reason::NeighbourQueueFull))
@@ -619,7 +636,7 @@ fn limits_of_nothing_refuse_and_do_not_panic() {
         };
         let mut table = Neighbours::new(config, 0);
         for n in 0..20 {
-            assert_eq!(table.resolve(START, IF, v4(n)), Resolution::Unknown);
+            assert_eq!(table.resolve(START, IF, v4(n), OURS), Resolution::Unknown);
             assert!(table.wait(IF, v4(n), n).is_err());
             table.learn(START, IF, v4(n + 100), HIM, Learned::Mention, true);
             let asks = core::iter::from_fn(|| table.poll(START)).take(10).count();
@@ -664,7 +681,7 @@ fn flood_of_requests_evicts_nobody_whom_we_ever_used() {
     assert_eq!(table.generation(), generation);
     assert_eq!(table.table.capacity(), capacity);
     // Those of the flood make room for whom we want to reach.
-    table.resolve(secs(32), IF, v4(5000));
+    table.resolve(secs(32), IF, v4(5000), OURS);
     assert_eq!(state(&table, v4(5000)), Some(State::Incomplete));
 }
 
@@ -692,7 +709,7 @@ fn flood_of_invented_neighbours_gets_half_and_evicts_nobody_in_use() {
     for n in 0..20_000_u32 {
         let now = secs(31) + Duration::from_micros(100 * u64::from(n));
         let address = v4(0x10_0000 + n);
-        assert_eq!(table.resolve(now, IF, address), Resolution::Unknown);
+        assert_eq!(table.resolve(now, IF, address, OURS), Resolution::Unknown);
         packets += u64::from(table.wait(IF, address, n).is_err());
         table.poll(now);
         assert!(table.len() <= 128);
@@ -715,7 +732,7 @@ fn flood_of_invented_neighbours_gets_half_and_evicts_nobody_in_use() {
     );
     // Somebody who is there and answers is found in spite of it.
     let now = secs(33);
-    table.resolve(now, IF, v4(600));
+    table.resolve(now, IF, v4(600), OURS);
     table.wait(IF, v4(600), 1).ok();
     assert_eq!(
         table.learn(now, IF, v4(600), HIM, SOLICITED, false),
@@ -725,21 +742,217 @@ fn flood_of_invented_neighbours_gets_half_and_evicts_nobody_in_use() {
 }
 
 #[test]
-fn table_of_neighbours_in_use_refuses_one_more_until_one_is_idle() {
+fn one_more_than_all_who_are_in_use_displaces_who_was_confirmed_longest_ago() {
     let mut table = small(4);
     for n in 0..4 {
         meet(&mut table, ms(n.into()), v4(n), HIM);
     }
-    assert_eq!(table.resolve(secs(1), IF, v4(9)), Resolution::Unknown);
-    assert_eq!(
-        table.wait(IF, v4(9), 1),
-        Err((1, Reason::NeighbourTableFull))
-    );
-    // The first one becomes stale, without a poll in between.
-    assert_eq!(table.resolve(secs(30), IF, v4(9)), Resolution::Unknown);
+    let generation = table.generation();
+    assert_eq!(table.resolve(secs(1), IF, v4(9), OURS), Resolution::Unknown);
     assert_eq!(table.wait(IF, v4(9), 1), Ok(()));
     assert_eq!(state(&table, v4(0)), None);
-    assert!((1..4).all(|n| state(&table, v4(n)).is_some()));
+    assert_ne!(table.generation(), generation);
+    // The next one displaces that one, who has his share, and not those who are there.
+    for n in 10..20 {
+        table.resolve(secs(1), IF, v4(n), OURS);
+    }
+    assert!((1..4).all(|n| state(&table, v4(n)) == Some(State::Reachable)));
+    assert_eq!((table.len(), table.displaced()), (4, 11));
+    // The first one becomes stale, without a poll in between.
+    meet(&mut table, secs(29), v4(19), HIM);
+    table.resolve(ms(30_001), IF, v4(20), OURS);
+    assert!((2..4).all(|n| state(&table, v4(n)).is_some()));
+    assert_eq!(state(&table, v4(1)), None);
+}
+
+/// A table of eight, and in it one of each kind and place that may be displaced.
+fn one_of_each(kinds: &[(u32, &str)]) -> Neighbours<u32> {
+    let mut table = small(kinds.len());
+    // Whoever is to be Stale first, since that takes time.
+    let mut all = kinds.to_vec();
+    all.sort_by_key(|(_, kind)| !kind.contains("stale"));
+    for (n, kind) in all {
+        let now = if kind.contains("stale") {
+            START
+        } else {
+            secs(40)
+        };
+        let address = v4(n);
+        let purpose = if kind.contains("ours") { OURS } else { ANSWER };
+        if kind.contains("mentioned") {
+            table.learn(now, IF, address, HIM, Learned::Mention, true);
+        } else if kind.contains("proven") {
+            table.resolve(now, IF, address, purpose);
+            while table.poll(now).is_some() {}
+            table.learn(now, IF, address, HIM, SOLICITED, false);
+        } else if kind.contains("asked") {
+            table.resolve(now, IF, address, purpose);
+            table.poll(now);
+        } else {
+            table.learn(now, IF, address, HIM, Learned::Mention, true);
+            table.resolve(now, IF, address, purpose);
+            if kind.contains("stale") {
+                // He moved, and who says so has not answered.
+                table.learn(now, IF, address, HER, UNSOLICITED, false);
+            }
+        }
+        if kind.contains("stale") {
+            table.poll(secs(40));
+            assert_eq!(state(&table, address), Some(State::Stale), "{kind}");
+        }
+    }
+    assert_eq!(table.len(), kinds.len());
+    table
+}
+
+/// Who makes room for newcomers that wait for an answer, one after the other.
+fn displaced(table: &mut Neighbours<u32>, purpose: Purpose, newcomers: u32) -> Vec<u32> {
+    let mut order = Vec::new();
+    for n in 0..newcomers {
+        let before: Vec<_> = table.iter().map(|line| line.address).collect();
+        table.resolve(secs(40), IF, v4(1000 + n), purpose);
+        // They answer at once, so that they do not count as unresolved.
+        table.poll(secs(40));
+        let gone = before
+            .iter()
+            .find(|address| state(table, **address).is_none());
+        order.extend(gone.map(|gone| match gone {
+            IpAddr::V4(gone) => gone.to_bits() - 0x0a00_0000,
+            IpAddr::V6(_) => panic!("{gone}"),
+        }));
+        if state(table, v4(1000 + n)).is_some() {
+            table.set_static(secs(40), IF, v4(1000 + n), HIM).unwrap();
+        }
+    }
+    order
+}
+
+const KINDS: [(u32, &str); 9] = [
+    (1, "mentioned"),
+    (2, "answered, stale"),
+    (3, "answered, delay"),
+    (4, "answered, asked"),
+    (5, "answered, proven, stale"),
+    (6, "answered, proven"),
+    (7, "ours, delay"),
+    (8, "ours, proven, stale"),
+    (9, "ours, proven"),
+];
+
+#[test]
+fn what_we_want_displaces_what_strangers_made_first_and_who_is_there_last() {
+    let mut table = one_of_each(&KINDS);
+    let order = displaced(&mut table, OURS, 10);
+    assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert!(table.iter().all(|line| line.state == State::Static));
+}
+
+#[test]
+fn answers_displace_nobody_whom_we_use() {
+    let mut table = one_of_each(&KINDS);
+    // A share of one: an idle one of ours goes only where strangers have nothing.
+    assert_eq!(displaced(&mut table, ANSWER, 10), [1, 2, 3, 5, 4, 6, 8]);
+    let left = [7, 9].map(|n| state(&table, v4(n)));
+    assert_eq!(left, [Some(State::Delay), Some(State::Reachable)]);
+    assert_eq!(
+        table.resolve(secs(40), IF, v4(5000), ANSWER),
+        Resolution::Unknown
+    );
+    assert_eq!(
+        table.wait(IF, v4(5000), 1),
+        Err((1, Reason::NeighbourTableFull))
+    );
+}
+
+#[test]
+fn mention_displaces_who_was_only_mentioned() {
+    let mut table = one_of_each(&KINDS);
+    let mention = |table: &mut Neighbours<u32>, n| {
+        table.learn(secs(40), IF, v4(n), HIM, Learned::Mention, true)
+    };
+    assert_eq!(mention(&mut table, 100), Change::Created);
+    assert_eq!(state(&table, v4(1)), None);
+    table.set_static(secs(40), IF, v4(100), HIM).unwrap();
+    assert_eq!(mention(&mut table, 101), Change::Full);
+    assert!((2..10).all(|n| state(&table, v4(n)).is_some()));
+}
+
+#[test]
+fn stranger_to_whom_we_send_is_ours_from_then_on() {
+    let mut table = neighbours();
+    let line = |table: &Neighbours<u32>| table.iter().next().map(|line| (line.ours, line.proven));
+    table.learn(START, IF, v4(1), HIM, Learned::Mention, true);
+    // What is not kept need not be taken back: until now, and no longer.
+    assert_eq!(table.resolve(START, IF, v4(1), ANSWER), known(HIM, START));
+    assert_eq!(line(&table), Some((false, false)));
+    // To answer where nothing was asked proves nothing.
+    table.learn(START, IF, v4(1), HIM, SOLICITED, false);
+    assert_eq!(state(&table, v4(1)), Some(State::Reachable));
+    assert_eq!(line(&table), Some((false, false)));
+    assert_eq!(table.resolve(ms(1), IF, v4(1), OURS), known(HIM, secs(30)));
+    assert_eq!(line(&table), Some((true, false)));
+    table.poll(secs(30));
+    table.resolve(secs(30), IF, v4(1), ANSWER);
+    assert!(table.poll(secs(35)).is_some());
+    table.learn(secs(35), IF, v4(1), HIM, SOLICITED, false);
+    assert_eq!(line(&table), Some((true, true)));
+    // It is another station now.
+    table.learn(secs(36), IF, v4(1), HER, UNSOLICITED, false);
+    assert_eq!(line(&table), Some((true, false)));
+    table.confirm(secs(37), IF, v4(1));
+    assert_eq!(line(&table), Some((true, true)));
+}
+
+#[test]
+fn flood_of_strangers_who_get_answers_leaves_all_answers_that_are_kept() {
+    let mut table = lively(128);
+    let generation = table.generation();
+    for n in 0..20_000_u32 {
+        let now = secs(31) + Duration::from_micros(100 * u64::from(n));
+        let address = v4(0x10_0000 + n);
+        // Every other one says where he is; nobody answers.
+        table.learn(now, IF, address, HER, Learned::Mention, n % 2 == 0);
+        if table.resolve(now, IF, address, ANSWER) == Resolution::Unknown {
+            let _ = table.wait(IF, address, n);
+        }
+        while table.poll(now).is_some() {}
+        assert!(table.len() <= 128);
+    }
+    for n in (0..80).chain(100..102) {
+        assert!(state(&table, v4(n)).is_some(), "{n}");
+    }
+    assert_eq!(table.generation(), generation);
+    // A stranger who is there is found, and kept while the flood goes on.
+    let now = secs(34);
+    table.resolve(now, IF, v4(600), ANSWER);
+    table.wait(IF, v4(600), 1).unwrap();
+    while table.poll(now).is_some() {}
+    table.learn(now, IF, v4(600), HIM, SOLICITED, false);
+    for n in 0..20_000_u32 {
+        let now = now + Duration::from_micros(100 * u64::from(n));
+        table.learn(now, IF, v4(0x20_0000 + n), HER, Learned::Mention, true);
+        table.resolve(now, IF, v4(0x20_0000 + n), ANSWER);
+        while table.poll(now).is_some() {}
+    }
+    assert_eq!(state(&table, v4(600)), Some(State::Reachable));
+}
+
+#[test]
+fn promotion_in_a_full_table_keeps_everybody_in_some_line() {
+    let mut table = neighbours();
+    for n in 0..1000 {
+        table.resolve(ms(n.into()), IF, v4(n), ANSWER);
+        table.poll(ms(n.into()));
+    }
+    // Out of order, further from the end than is looked.
+    for n in 0..1000 {
+        table.resolve(ms(999), IF, v4(n * 7 % 1000), OURS);
+    }
+    let mut asked = 0;
+    while let Some(ask) = table.poll(secs(5)) {
+        asked += u32::from(matches!(ask, Ask::Solicit { .. }));
+    }
+    assert_eq!(asked, 1000);
 }
 
 #[test]
@@ -755,7 +968,10 @@ fn step_of_time_lets_everybody_age_at_once() {
     assert_eq!(table.poll(Instant::MAX), None);
     assert!(table.is_empty());
     // At the end of time nothing is due later, and nothing panics.
-    assert_eq!(table.resolve(Instant::MAX, IF, v4(1)), Resolution::Unknown);
+    assert_eq!(
+        table.resolve(Instant::MAX, IF, v4(1), OURS),
+        Resolution::Unknown
+    );
     for _ in 0..3 {
         assert!(matches!(
             table.poll(Instant::MAX),
@@ -841,9 +1057,10 @@ proptest! {
         for (what, n, stale) in steps {
             let key = Key::new(IF, v4(n));
             let place = if stale { Place::Stale } else { Place::Reachable };
+                let standing = Standing { ours: n % 2 == 0, proven: n % 3 == 0 };
             match (what, model.get(&n).copied()) {
                 (0, None) => {
-                    let at = table.insert(key, HIM, place, START);
+                    let at = table.insert(key, HIM, (place, standing), START);
                     prop_assert_eq!(at.is_some(), model.len() < 16);
                     at.map(|at| model.insert(n, at));
                 }
@@ -858,7 +1075,11 @@ proptest! {
                 prop_assert_eq!(table.find(&Key::new(IF, v4(n))), model.get(&n).copied());
             }
             prop_assert_eq!((table.len(), table.iter().count()), (model.len(), model.len()));
-            prop_assert_eq!(table.count(Place::Stale) + table.count(Place::Reachable), model.len());
+            let all = [Standing::STRANGER, Standing::MET, Standing::NEW, Standing::PROVEN];
+            let count = |place| all.map(|standing| table.count(place, standing)).iter().sum::<usize>();
+            prop_assert_eq!(count(Place::Stale) + count(Place::Reachable), model.len());
+            let strangers = model.keys().filter(|n| **n % 2 != 0).count();
+            prop_assert_eq!(table.strangers(), strangers);
         }
     }
 
@@ -916,7 +1137,7 @@ proptest! {
             let address = if n % 2 == 0 { v4(n) } else { v6(n.into()) };
             let mac = if variant == 0 { HER } else { HIM };
             match what {
-                0..=2 => match table.resolve(now, IF, address) {
+                0..=2 => match table.resolve(now, IF, address, if variant == 0 { ANSWER } else { OURS }) {
                     Resolution::Known { mac, until } => {
                         answers.insert(n, (mac, until, table.generation()));
                     }
