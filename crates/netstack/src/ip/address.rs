@@ -536,7 +536,7 @@ impl Addresses {
     }
 
     /// Keeps an event until it is asked for.
-    pub(super) fn note(&mut self, event: Event) {
+    pub(crate) fn note(&mut self, event: Event) {
         if self.events.len() >= Self::events_max(&self.config) {
             self.events.pop_front();
             self.events_lost = self.events_lost.wrapping_add(1);

@@ -1,10 +1,15 @@
 //! Which interface and which gateway lead to a destination: the longest prefix wins.
 //!
 //! Networks stand in two rows of numbers, a version each, longest prefix first, so a look-up is a scan over a few bytes a route
-//! that ends at the first match. Behind each number stands a [`Route`] in a third row, in the same order.
+//! that ends at the first match. Behind each number stands a [`Route`] in a third row, in the same order. Routes by gateways that
+//! do not answer stand behind the others.
+
+mod silent;
 
 use core::cmp::Reverse;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use silent::{Silent, since};
 
 use crate::error::Error;
 use crate::interface::InterfaceId;
@@ -54,32 +59,44 @@ impl Route {
     fn rivals(&self, other: &Self) -> bool {
         (self.prefix, self.len, self.interface, self.origin)
             == (other.prefix, other.len, other.interface, other.origin)
-            && match self.origin {
-                // Of two with the same metric the second would never be used: most likely a mistake.
-                Origin::Static => self.metric == other.metric,
-                Origin::Address | Origin::RouterAdvertisement => self.gateway == other.gateway,
-            }
-    }
-
-    fn rank(&self) -> Rank {
-        let six = self.prefix.is_ipv6();
-        (six, Reverse(self.len), self.metric, self.origin)
+            && self.gateway == other.gateway
+            && (self.origin != Origin::Static || self.metric == other.metric)
     }
 }
 
-/// Routes stand in this order: IPv4 first, the longest prefix first, the lowest metric first.
-type Rank = (bool, Reverse<u8>, u32, Origin);
+/// A route, and the how manieth it was.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    route: Route,
+    added: u64,
+}
+
+impl Line {
+    fn rank(&self, silent: &[Silent]) -> Rank {
+        let route = &self.route;
+        let since = since(silent, route.interface, route.gateway);
+        let (len, of_len) = (Reverse(route.len), (route.metric, route.origin, self.added));
+        (route.prefix.is_ipv6(), since, len, of_len)
+    }
+}
+
+/// Routes stand in this order: IPv4 first, those whose gateway is silent last, the longest prefix first, the lowest metric first.
+type Rank = (bool, u32, Reverse<u8>, (u32, Origin, u64));
 
 /// The routes of a stack, both versions.
 #[derive(Debug)]
 pub struct Routes {
     routes_max: usize,
-    /// IPv4 first; by [`Route::rank`].
-    routes: Vec<Route>,
+    /// IPv4 first; by [`Line::rank`].
+    routes: Vec<Line>,
+    added: u64,
     /// Network and mask of each IPv4 route, in the order of `routes`.
     v4: Vec<(u32, u32)>,
     /// Likewise for the IPv6 routes, which stand behind.
     v6: Vec<(u128, u128)>,
+    /// Gateways that do not answer.
+    silent: Vec<Silent>,
+    failures: u32,
     next_timeout: Option<Instant>,
     generation: u32,
 }
@@ -91,8 +108,11 @@ impl Routes {
         Self {
             routes_max,
             routes: Vec::with_capacity(routes_max),
+            added: 0,
             v4: Vec::with_capacity(routes_max),
             v6: Vec::with_capacity(routes_max),
+            silent: Vec::with_capacity(routes_max),
+            failures: 0,
             next_timeout: None,
             generation: 0,
         }
@@ -106,7 +126,7 @@ impl Routes {
     /// # Errors
     ///
     /// [`Error::PrefixLen`], [`Error::OtherVersion`] or [`Error::NotUnicast`] where the fields contradict each other;
-    /// [`Error::RouteExists`] for a second static route to the same network with the same interface and metric;
+    /// [`Error::RouteExists`] for a second static route to the same network by the same gateway, with the same metric;
     /// [`Error::Full`].
     pub fn add(&mut self, mut route: Route) -> Result<(), Error> {
         let bits = route.bits();
@@ -128,7 +148,9 @@ impl Routes {
             IpAddr::V4(prefix) => Ipv4Addr::from_bits(prefix.to_bits() & mask_v4(route.len)).into(),
             IpAddr::V6(prefix) => Ipv6Addr::from_bits(prefix.to_bits() & mask_v6(route.len)).into(),
         };
-        if let Some(known) = self.routes.iter_mut().find(|known| known.rivals(&route)) {
+        let mut all = self.routes.iter_mut();
+        if let Some(line) = all.find(|line| line.route.rivals(&route)) {
+            let known = &mut line.route;
             if route.origin == Origin::Static {
                 return Err(Error::RouteExists(route.prefix, route.len));
             }
@@ -136,13 +158,12 @@ impl Routes {
                 until: known.until,
                 ..route
             } == *known;
-            let moves = known.rank() != route.rank();
             *known = route;
-            if moves {
-                // Stable, so that those added first stay first.
-                self.routes.sort_by_key(Route::rank);
+            if unchanged {
+                self.changed(false);
+            } else {
+                self.sort();
             }
-            self.changed(!unchanged);
             return Ok(());
         }
         if self.routes.len() >= self.routes_max {
@@ -152,11 +173,12 @@ impl Routes {
                 key: "routes_max",
             });
         }
-        let place = self
-            .routes
-            .partition_point(|known| known.rank() <= route.rank());
-        self.routes.insert(place, route);
-        self.changed(true);
+        self.added += 1;
+        self.routes.push(Line {
+            route,
+            added: self.added,
+        });
+        self.sort();
         Ok(())
     }
 
@@ -175,9 +197,9 @@ impl Routes {
         let place = self
             .routes
             .iter()
-            .position(|known| same(known) && matching(known));
+            .position(|line| same(&line.route) && matching(&line.route));
         let place = place.ok_or(Error::RouteMissing(prefix, len))?;
-        let route = self.routes.remove(place);
+        let route = self.routes.remove(place).route;
         self.changed(true);
         Ok(route)
     }
@@ -207,7 +229,7 @@ impl Routes {
                 place.saturating_add(self.v4.len())
             }
         };
-        self.routes.get(place)
+        self.routes.get(place).map(|line| &line.route)
     }
 
     /// The route to a destination over one interface: of a link-local address, or of a socket that is bound to it.
@@ -217,10 +239,9 @@ impl Routes {
         matches.find(|route| route.interface == interface)
     }
 
-    /// All routes that lead to a destination, the best one first; the next ones are for when its gateway does not answer (RFC 4861
-    /// section 6.3.6).
+    /// All routes that lead to a destination, the best one first; those whose gateway does not answer last.
     pub fn matches(&self, destination: IpAddr) -> impl Iterator<Item = &Route> {
-        let routes = self.routes.iter();
+        let routes = self.iter();
         routes.filter(move |route| contains(route.prefix, route.len, destination))
     }
 
@@ -246,14 +267,14 @@ impl Routes {
         self.generation
     }
 
-    /// All routes: IPv4 first, then the longest prefix first.
+    /// All routes: IPv4 first, then the longest prefix first; of each version those last whose gateway does not answer.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter()
+        self.routes.iter().map(|line| &line.route)
     }
 
-    fn retain(&mut self, keep: impl FnMut(&Route) -> bool) -> usize {
+    fn retain(&mut self, mut keep: impl FnMut(&Route) -> bool) -> usize {
         let before = self.routes.len();
-        self.routes.retain(keep);
+        self.routes.retain(|line| keep(&line.route));
         let gone = before - self.routes.len();
         if gone > 0 {
             self.changed(true);
@@ -261,16 +282,24 @@ impl Routes {
         gone
     }
 
+    /// Puts all in order, where that may have changed.
+    fn sort(&mut self) {
+        let silent = &self.silent;
+        self.routes.sort_unstable_by_key(|line| line.rank(silent));
+        self.changed(true);
+    }
+
     /// Sees to it that what is derived from the routes fits them again.
     fn changed(&mut self, answers: bool) {
-        self.next_timeout = self.routes.iter().filter_map(|route| route.until).min();
+        self.next_timeout = self.iter().filter_map(|route| route.until).min();
         if !answers {
             return;
         }
+        self.forget_silent();
         self.generation = self.generation.wrapping_add(1);
         self.v4.clear();
         self.v6.clear();
-        for route in &self.routes {
+        for Line { route, .. } in &self.routes {
             match route.prefix {
                 IpAddr::V4(net) => self.v4.push((net.to_bits(), mask_v4(route.len))),
                 IpAddr::V6(net) => self.v6.push((net.to_bits(), mask_v6(route.len))),

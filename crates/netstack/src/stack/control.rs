@@ -183,7 +183,8 @@ impl<A: Packets> Stack<A> {
         }
     }
 
-    /// Adds a route to a network by a gateway; the network of length 0 is the default route.
+    /// Adds a route to a network by a gateway; the network of length 0 is the default route. Of several by different gateways the
+    /// first one that was added is used, and the next one while its gateway does not answer.
     ///
     /// # Errors
     ///
@@ -257,6 +258,11 @@ impl<A: Packets> Stack<A> {
     /// All routes, the first that matches first.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()
+    }
+
+    /// Gateways of routes that did not answer when they were last asked: they are passed over where there are others.
+    pub fn silent_gateways(&self) -> impl Iterator<Item = (InterfaceId, IpAddr)> {
+        self.routes.silent()
     }
 
     /// All addresses.

@@ -7,11 +7,14 @@ use super::template::Template;
 use crate::config::DESTINATION_TIME;
 use crate::hash::{address_bits, mix, words};
 use crate::interface::{FrameHeader, InterfaceId, Offloads};
+use crate::ip::route::Route;
 use crate::link::neighbour::{Purpose, Resolution};
-use crate::packet::Packets;
+use crate::packet::{Packet, Packets};
 use crate::stats::Reason;
 use crate::time::Instant;
 use crate::wire::ethernet::{EtherType, Mac};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::ipv6::Ipv6;
 
 /// Destinations that are remembered; a power of two.
 const DESTINATIONS: usize = 1024;
@@ -169,6 +172,11 @@ impl<A: Packets> Stack<A> {
                 Instant::ZERO,
             );
         }
+        // RFC 4191 section 3.5: a router that is passed over is asked now and then whether it is back.
+        if let Some((interface, gateway)) = self.routes.to_retry(self.now, to) {
+            self.neighbours
+                .resolve(self.now, interface, gateway, Purpose::Ours);
+        }
         let is_everybody = matches!(to, IpAddr::V4(to) if to.is_broadcast());
         let is_group = to.is_multicast();
         let (interface, gateway) = match by {
@@ -229,6 +237,72 @@ impl<A: Packets> Stack<A> {
                 Instant::ZERO,
             ),
         }
+    }
+
+    /// An upper layer has a sign that what it sends to `to` gets there: RFC 4861 section 7.3.1.
+    pub(crate) fn confirm(&mut self, to: IpAddr, by: Option<InterfaceId>) {
+        let (interface, gateway) = match by {
+            Some(by) if is_link_local(to) => (by, None),
+            _ => match self.routes.lookup(to) {
+                Some(route) => (route.interface, route.gateway),
+                None => return,
+            },
+        };
+        let next = gateway.unwrap_or(to);
+        self.neighbours.confirm(self.now, interface, next);
+    }
+
+    /// Sends a packet by another gateway than the one that does not answer; gives it back if there is none that does, as far as
+    /// we know.
+    pub(super) fn detour(
+        &mut self,
+        interface: InterfaceId,
+        silent: IpAddr,
+        packet: A::Packet,
+    ) -> Result<(), A::Packet> {
+        let data = packet.data();
+        let to = match data.first().map(|first| first >> 4) {
+            Some(4) => Ipv4::parse(data).ok().map(|ip| ip.destination().into()),
+            _ => Ipv6::parse(data).ok().map(|ip| ip.destination().into()),
+        };
+        let route = to.and_then(|to| self.routes.lookup(to));
+        let Some(&Route {
+            interface: by,
+            gateway: Some(next),
+            ..
+        }) = route
+        else {
+            return Err(packet);
+        };
+        // What it was cut to, and its source, hang on the interface.
+        if by != interface || next == silent || self.routes.is_silent(by, next) {
+            return Err(packet);
+        }
+        match self
+            .neighbours
+            .resolve(self.now, interface, next, Purpose::Ours)
+        {
+            Resolution::Known { mac, .. } => {
+                let config = self.interface(interface).map(|known| known.config);
+                let Some(config) = config else {
+                    return Err(packet);
+                };
+                let ether_type = if next.is_ipv4() {
+                    EtherType::IPV4
+                } else {
+                    EtherType::IPV6
+                };
+                let frame = FrameHeader::new(&config, mac, ether_type.0);
+                let sent = self.transmit(config.port, &frame, packet);
+                self.note(sent);
+            }
+            Resolution::Unknown => {
+                if let Err((_, reason)) = self.neighbours.wait(interface, next, packet) {
+                    self.drops.count(reason);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn ended(

@@ -158,6 +158,7 @@ impl<A: Packets> Stack<A> {
         let Some(mac) = advertise.target_mac else {
             // That it is there, and no more: who asked it alone knows where.
             if advertise.solicited {
+                self.heard(interface, target);
                 self.neighbours.confirm(self.now, interface, target);
             }
             return Ok(());

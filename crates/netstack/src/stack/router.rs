@@ -118,6 +118,7 @@ impl<A: Packets> Stack<A> {
         if !heeded {
             return Err(Reason::NdpIgnored);
         }
+        self.heard(interface, router.into());
         if let Some(mac) = said.source_mac() {
             self.learn(interface, router.into(), mac, Learned::Mention, true);
         }

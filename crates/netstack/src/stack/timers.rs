@@ -2,9 +2,9 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use super::Stack;
 use super::error::Complaint;
 use super::input::Arrived;
+use super::{Event, Stack};
 use crate::interface::{FrameHeader, InterfaceId};
 use crate::ip::address;
 use crate::link::neighbour::{Ask, Change, Learned};
@@ -68,6 +68,7 @@ impl<A: Packets> Stack<A> {
         how: Learned,
         creates: bool,
     ) {
+        self.heard(interface, address);
         let change = self
             .neighbours
             .learn(self.now, interface, address, mac, how, creates);
@@ -75,6 +76,14 @@ impl<A: Packets> Stack<A> {
             Change::Resolved => self.deliver_waiting(interface, address, mac),
             Change::Full => self.drops.count(Reason::NeighbourTableFull),
             Change::Nothing | Change::Created | Change::Moved { .. } => {}
+        }
+    }
+
+    /// Uses a gateway again that did not answer before.
+    pub(super) fn heard(&mut self, interface: InterfaceId, gateway: IpAddr) {
+        if self.routes.was_heard(interface, gateway) {
+            self.addresses
+                .note(Event::GatewayHeard { interface, gateway });
         }
     }
 
@@ -112,16 +121,23 @@ impl<A: Packets> Stack<A> {
                     self.note(sent);
                 }
                 Ask::Failed { interface, address } => {
+                    let gateway = address;
+                    if self.routes.fell_silent(self.now, interface, gateway) {
+                        self.addresses
+                            .note(Event::GatewaySilent { interface, gateway });
+                    }
                     while let Some(packet) = self.neighbours.take_waiting(interface, address) {
-                        let data = packet.data();
-                        let quoted = match data.first().map(|first| first >> 4) {
-                            Some(4) => icmpv4::Quoted::parse(data).map(Into::into),
-                            _ => icmpv6::Quoted::parse(data).map(Into::into),
-                        };
-                        if let Ok(quoted) = quoted {
-                            self.tell_sender(&quoted);
+                        if let Err(packet) = self.detour(interface, gateway, packet) {
+                            let data = packet.data();
+                            let quoted = match data.first().map(|first| first >> 4) {
+                                Some(4) => icmpv4::Quoted::parse(data).map(Into::into),
+                                _ => icmpv6::Quoted::parse(data).map(Into::into),
+                            };
+                            if let Ok(quoted) = quoted {
+                                self.tell_sender(&quoted);
+                            }
+                            self.drops.count(Reason::NeighbourFailed);
                         }
-                        self.drops.count(Reason::NeighbourFailed);
                     }
                 }
             }

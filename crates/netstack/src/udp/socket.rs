@@ -371,6 +371,12 @@ impl<'s, A: Packets> Udp<'s, A> {
         })
     }
 
+    /// Says that what the socket sends to a peer gets there: its answers prove it. A neighbour on the way there need not be asked
+    /// then: RFC 4861 section 7.3.1, and what Linux calls `MSG_CONFIRM`.
+    pub fn confirm(&mut self, to: SocketAddr) {
+        self.stack.confirm(to.ip(), None);
+    }
+
     /// TTL or hop limit of what the socket sends; `None` for the stack's.
     ///
     /// # Errors

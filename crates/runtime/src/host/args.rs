@@ -48,7 +48,7 @@ impl Ip {
 pub struct HostArgs {
     /// `--ip`: the addresses.
     pub ips: Vec<Ip>,
-    /// `--gateway`: who passes on what goes to other networks, at most one a version of IP.
+    /// `--gateway`: who passes on what goes to other networks; the first one of a version of IP that answers.
     pub gateways: Vec<IpAddr>,
     /// `--vlan`: the VLAN tags that a port is seen through, the outer one first.
     pub vlans: Vec<(u16, [Option<u16>; 2])>,
@@ -66,7 +66,8 @@ impl HostArgs {
                        An address and the length of its network, of IPv4 or IPv6; repeated for more.
                        PORT is the number of the --vdev that it stands on [default: 0]
       --gateway ADDRESS
-                       Who passes on what goes to other networks; one for IPv4, one for IPv6
+                       Who passes on what goes to other networks, of IPv4 or IPv6; repeated for more: of
+                       several the first is used, and the next one while it does not answer
       --vlan [PORT=]ID[.ID]
                        The VLAN that the port's addresses are in; with two, the outer one first
       --no-probe       Use addresses at once, without asking whether somebody else has them
@@ -204,11 +205,8 @@ impl HostArgs {
         let gateway: IpAddr = text.parse().map_err(|_| {
             wrong("that is no address of IPv4 or IPv6; write it as in --gateway 10.0.0.1")
         })?;
-        let same = |other: &&IpAddr| other.is_ipv4() == gateway.is_ipv4();
-        if let Some(other) = self.gateways.iter().find(same) {
-            return Err(wrong(&format!(
-                "--gateway {other} is of the same version of IP; give one for each"
-            )));
+        if self.gateways.contains(&gateway) {
+            return Err(wrong("the gateway is given twice; give it once"));
         }
         self.gateways.push(gateway);
         Ok(())
@@ -355,6 +353,9 @@ mod tests {
         // A network of two, and of one: no address in it is another's.
         parse("--ip 10.0.0.0/31 --ip 10.9.9.9/32 --ip fd00::/127").unwrap();
         parse("--ip fd00::2/64 --gateway fe80::1").unwrap();
+        // Two of a version: the second is for when the first does not answer.
+        let (host, _) = parse("--ip 10.0.0.2/24 --gateway 10.0.0.1 --gateway 10.0.0.3").unwrap();
+        assert_eq!(host.gateways.len(), 2);
     }
 
     #[test]
@@ -420,9 +421,9 @@ mod tests {
                 "the router's",
             ),
             (
-                "--ip 10.0.0.2/24 --gateway 10.0.0.1 --gateway 10.0.0.3",
-                "--gateway 10.0.0.3",
-                "one for each",
+                "--ip 10.0.0.2/24 --gateway 10.0.0.1 --gateway 10.0.0.1",
+                "--gateway 10.0.0.1: the gateway is given twice",
+                "once",
             ),
             ("--ip 10.0.0.2/24 --vlan 0", "--vlan 0", "1 to 4094"),
             ("--ip 10.0.0.2/24 --vlan 4095", "--vlan 4095", "1 to 4094"),

@@ -189,7 +189,7 @@ impl Host {
     pub fn heed(&self, event: &Event) -> anyhow::Result<()> {
         match event {
             Event::Duplicate { .. } | Event::AddressLost { .. } => Err(anyhow::anyhow!("{event}")),
-            Event::Conflict { .. } => {
+            Event::Conflict { .. } | Event::GatewaySilent { .. } => {
                 tracing::warn!("{event}");
                 Ok(())
             }

@@ -124,6 +124,20 @@ pub enum Event {
         /// Its link-local address.
         router: Ipv6Addr,
     },
+    /// A gateway of our routes does not answer; another one is used, if there is one.
+    GatewaySilent {
+        /// Where.
+        interface: InterfaceId,
+        /// Which.
+        gateway: IpAddr,
+    },
+    /// A gateway that did not answer was heard, and is used again.
+    GatewayHeard {
+        /// Where.
+        interface: InterfaceId,
+        /// Which.
+        gateway: IpAddr,
+    },
 }
 
 impl fmt::Display for Event {
@@ -170,6 +184,13 @@ impl fmt::Display for Event {
             }
             Self::RouterLost { interface, router } => {
                 write!(f, "{interface} has lost the default router {router}")
+            }
+            Self::GatewaySilent { interface, gateway } => write!(
+                f,
+                "the gateway {gateway} on {interface} does not answer; others are used where there are any"
+            ),
+            Self::GatewayHeard { interface, gateway } => {
+                write!(f, "the gateway {gateway} on {interface} is heard again")
             }
         }
     }

@@ -156,27 +156,103 @@ fn lowest_metric_wins_then_who_added_it_then_who_came_first() {
 }
 
 #[test]
-fn second_static_route_is_refused_unless_it_differs_in_metric_or_interface() {
+fn second_static_route_is_refused_unless_it_differs_in_gateway_metric_or_interface() {
+    let mut routes = Routes::new(8);
+    let first = via("0.0.0.0/0", "10.0.0.1");
+    routes.add(first).unwrap();
+    assert_eq!(routes.add(first), Err(Error::RouteExists(ip("0.0.0.0"), 0)));
+    for other in [
+        via("0.0.0.0/0", "10.0.0.2"),
+        Route { metric: 1, ..first },
+        Route {
+            interface: SECOND,
+            ..first
+        },
+    ] {
+        routes.add(other).unwrap();
+    }
+    assert_eq!(routes.iter().count(), 4);
+    // The first one that was added is used, until its gateway is silent.
+    assert_eq!(routes.lookup(ip("1.1.1.1")), Some(&first));
+}
+
+fn gateway(routes: &Routes, to: &str) -> String {
+    let route = routes.lookup(ip(to)).unwrap();
+    route.gateway.unwrap().to_string()
+}
+
+#[test]
+fn silent_gateway_is_passed_over_until_it_is_heard() {
     let mut routes = Routes::new(8);
     routes.add(via("0.0.0.0/0", "10.0.0.1")).unwrap();
-    let second = via("0.0.0.0/0", "10.0.0.2");
-    assert_eq!(
-        routes.add(second),
-        Err(Error::RouteExists(ip("0.0.0.0"), 0))
-    );
-    routes
-        .add(Route {
-            metric: 1,
-            ..second
-        })
-        .unwrap();
-    routes
-        .add(Route {
-            interface: SECOND,
-            ..second
-        })
-        .unwrap();
-    assert_eq!(routes.iter().count(), 3);
+    routes.add(via("0.0.0.0/0", "10.0.0.2")).unwrap();
+    routes.add(via("20.0.0.0/8", "10.0.0.3")).unwrap();
+    routes.add(via("::/0", "fe80::1")).unwrap();
+    let generation = routes.generation();
+    assert!(routes.fell_silent(Instant::ZERO, FIRST, ip("10.0.0.1")));
+    assert_eq!(routes.generation(), generation + 1);
+    assert_eq!(gateway(&routes, "1.1.1.1"), "10.0.0.2");
+    assert_eq!(gateway(&routes, "::1"), "fe80::1");
+    // RFC 4191 section 3.2: who can be reached comes before the longest prefix.
+    assert!(routes.fell_silent(Instant::ZERO, FIRST, ip("10.0.0.3")));
+    assert_eq!(gateway(&routes, "20.0.0.1"), "10.0.0.2");
+    // A neighbour, and no gateway; a gateway of another interface; one that was silent before.
+    assert!(!routes.fell_silent(Instant::ZERO, FIRST, ip("10.0.0.9")));
+    assert!(!routes.fell_silent(Instant::ZERO, SECOND, ip("10.0.0.2")));
+    assert!(!routes.fell_silent(Instant::ZERO, FIRST, ip("10.0.0.3")));
+    let generation = routes.generation();
+    assert!(!routes.was_heard(FIRST, ip("10.0.0.2")));
+    assert!(!routes.was_heard(SECOND, ip("10.0.0.1")));
+    assert_eq!(routes.generation(), generation);
+    assert!(routes.was_heard(FIRST, ip("10.0.0.3")));
+    assert!(routes.was_heard(FIRST, ip("10.0.0.1")));
+    assert_eq!(routes.generation(), generation + 2);
+    assert_eq!(gateway(&routes, "20.0.0.1"), "10.0.0.3");
+    assert_eq!(gateway(&routes, "1.1.1.1"), "10.0.0.1");
+    assert_eq!(routes.silent().count(), 0);
+}
+
+#[test]
+fn silent_gateways_are_tried_in_turn() {
+    let mut routes = Routes::new(8);
+    let all = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    for gateway in all {
+        routes.add(via("0.0.0.0/0", gateway)).unwrap();
+    }
+    for _ in 0..3 {
+        for expected in all {
+            assert_eq!(gateway(&routes, "1.1.1.1"), expected);
+            routes.fell_silent(Instant::ZERO, FIRST, ip(expected));
+        }
+    }
+    assert_eq!(routes.silent().count(), 3);
+    // A new one is better than all of them, and one that is removed is forgotten.
+    routes.add(via("0.0.0.0/0", "10.0.0.4")).unwrap();
+    assert_eq!(gateway(&routes, "1.1.1.1"), "10.0.0.4");
+    for gateway in ["10.0.0.1", "10.0.0.4"] {
+        let is_it = |route: &Route| route.gateway == Some(ip(gateway));
+        routes.remove(ip("0.0.0.0"), 0, is_it).unwrap();
+    }
+    let left: Vec<_> = routes.silent().map(|(_, gateway)| gateway).collect();
+    assert_eq!(left, [ip("10.0.0.2"), ip("10.0.0.3")]);
+    routes.add(via("0.0.0.0/0", "10.0.0.1")).unwrap();
+    assert_eq!(gateway(&routes, "1.1.1.1"), "10.0.0.1");
+}
+
+#[test]
+fn silent_gateway_is_asked_again_once_a_minute_where_it_would_lead() {
+    let mut routes = Routes::new(8);
+    let at = |seconds: u64| Instant::from_millis(seconds * 1000);
+    routes.add(via("20.0.0.0/8", "10.0.0.1")).unwrap();
+    routes.add(via("0.0.0.0/0", "10.0.0.2")).unwrap();
+    assert_eq!(routes.to_retry(at(100), ip("20.0.0.1")), None);
+    routes.fell_silent(at(0), FIRST, ip("10.0.0.1"));
+    assert_eq!(routes.to_retry(at(59), ip("20.0.0.1")), None);
+    assert_eq!(routes.to_retry(at(60), ip("30.0.0.1")), None);
+    let again = Some((FIRST, ip("10.0.0.1")));
+    assert_eq!(routes.to_retry(at(60), ip("20.0.0.1")), again);
+    assert_eq!(routes.to_retry(at(119), ip("20.0.0.1")), None);
+    assert_eq!(routes.to_retry(at(120), ip("20.0.0.1")), again);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod echo;
 mod error;
 mod extension;
 mod fragment;
+mod gateway;
 mod group;
 mod loopback;
 mod ndp;
