@@ -195,8 +195,41 @@ impl<A: Packets> Stack<A> {
                 count += 1;
             }
         });
+        let sockets = sockets.get(..count).unwrap_or_default();
+        let whole = end.saturating_sub(start).max(1);
+        // As in `hand_over_many`: datagrams that came in one piece are as many.
+        let each = match arrived.datagram_len {
+            Some(each) => usize::from(each.get()).min(whole),
+            None => whole,
+        };
+        let mut outcome = self.copy_to_all(
+            sockets,
+            ends,
+            arrived,
+            (start, end.min(start + each)),
+            packet,
+        );
+        for start in (start..end).step_by(each).skip(1) {
+            if let Err(reason) = outcome {
+                self.drops.count(reason);
+            }
+            let part = (start, end.min(start + each));
+            outcome = self.copy_to_all(sockets, ends, arrived, part, packet);
+        }
+        outcome
+    }
+
+    /// Hands a copy of part of a packet to each of these sockets; the error is that of the last one.
+    fn copy_to_all(
+        &mut self,
+        sockets: &[u32],
+        ends: (SocketAddr, SocketAddr),
+        arrived: &Arrived,
+        (start, end): (usize, usize),
+        packet: &A::Packet,
+    ) -> Result<(), Reason> {
         let mut outcome = Err(Reason::UdpNoSocket);
-        for socket in sockets.iter().take(count) {
+        for socket in sockets {
             outcome = match self.copy_range(packet, start, end) {
                 Some(copy) => self.hand_over(*socket, ends, arrived, copy),
                 None => Err(Reason::NoBuffer),

@@ -54,6 +54,67 @@ fn group_is_heard_between_join_and_leave_by_all_who_want_it() {
     );
 }
 
+/// As a host on this machine sends them, that leaves the cutting to the device: `UDP_SEGMENT`.
+#[test]
+fn row_of_datagrams_to_many_is_taken_apart_for_each_socket() {
+    let mut host = Host::new();
+    let everybody = (v4 as fn(usize) -> IpAddr, IpAddr::from([10, 0, 0, 255]));
+    for (address, group) in groups().into_iter().chain([everybody]) {
+        let any: IpAddr = if group.is_ipv4() {
+            [0; 4].into()
+        } else {
+            [0; 16].into()
+        };
+        if group.is_multicast() {
+            host.stack.join(LINK, group).unwrap();
+        }
+        let sockets = [at(group, 1000), at(any, 1000)]
+            .map(|local| host.stack.udp_bound(local))
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
+        assert!(!sockets.is_empty());
+        let (from, to) = (at(address(1), 5), at(group, 1000));
+        let data = pattern(2500, 3);
+        let mac = match group {
+            IpAddr::V4(group) if group.is_multicast() => Mac::multicast_v4(group),
+            IpAddr::V4(_) => Mac::BROADCAST,
+            IpAddr::V6(group) => Mac::multicast_v6(group),
+        };
+        let frame = framed(mac, &ip(from.ip(), group, UDP, &udp(from, to, &data)));
+        // None in the row; a row; a row with nothing left over; one that says more than there is.
+        for (each, expected) in [
+            (None, vec![2500]),
+            (Some(1000), vec![1000, 1000, 500]),
+            (Some(1250), vec![1250, 1250]),
+            (Some(9000), vec![2500]),
+        ] {
+            let mut packet = host.heap.packet(&frame).unwrap();
+            packet.received.datagram_len = each.and_then(core::num::NonZeroU16::new);
+            host.stack.receive(host.now, 0, [packet]);
+            for socket in &sockets {
+                let heard: Vec<_> = core::iter::from_fn(|| host.heard(*socket)).collect();
+                let lens: Vec<_> = heard.iter().map(|(_, data)| data.len()).collect();
+                assert_eq!(lens, expected, "{group} {each:?}");
+                assert!(heard.iter().all(|(sender, _)| *sender == from));
+                let whole: Vec<_> = heard.into_iter().flat_map(|(_, data)| data).collect();
+                assert!(whole == data);
+            }
+        }
+        for socket in sockets {
+            host.stack.udp(socket).close().unwrap();
+        }
+        // Each one of a row that nobody wants counts.
+        let before = host.stack.drops().of(Reason::UdpNoSocket);
+        let mut packet = host.heap.packet(&frame).unwrap();
+        packet.received.datagram_len = core::num::NonZeroU16::new(1000);
+        host.stack.receive(host.now, 0, [packet]);
+        assert_eq!(host.stack.drops().of(Reason::UdpNoSocket) - before, 3);
+    }
+    host.sent();
+    assert_eq!(host.heap.in_use(), 0);
+}
+
 #[test]
 fn routers_are_told_of_joining_and_leaving() {
     let mut host = Host::new();
