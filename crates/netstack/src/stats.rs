@@ -67,6 +67,8 @@ reasons! {
     IpProtocol = "ip_protocol",
     /// A fragment that contradicts itself or the others: its length, its end, the datagram's size.
     FragmentMalformed = "fragment_malformed",
+    /// A first fragment without all headers up to the upper protocol's: RFC 7112.
+    FragmentHeaders = "fragment_headers",
     /// A fragment that overlaps another: RFC 5722, and for IPv4 alike.
     FragmentOverlap = "fragment_overlap",
     /// A fragment that is there already, byte for byte.

@@ -327,7 +327,7 @@ impl<A: Packets> Stack<A> {
         &mut self,
         ip: &Ipv6,
         mut arrived: Arrived,
-        packet: A::Packet,
+        mut packet: A::Packet,
     ) -> Result<(), Reason> {
         let bytes = packet
             .data()
@@ -343,6 +343,13 @@ impl<A: Packets> Stack<A> {
         arrived.named_at = u32::try_from(chain.named_at).unwrap_or_default();
         match (chain.fragment, ip.source(), ip.destination()) {
             (Some(piece), source, destination) if !piece.header.is_whole() => {
+                // RFC 8200 section 4.5, RFC 7112 section 5: filters see what it is by the first fragment, or nobody does.
+                if piece.header.offset == 0
+                    && !has_all_headers(ip, &piece, &mut packet, arrived.upper_at)
+                {
+                    self.complain(&arrived, &packet, Complaint::Parameter(3, 0));
+                    return Err(Reason::FragmentHeaders);
+                }
                 let key = Key::v6(arrived.interface, source, destination, piece.header.id);
                 self.fragment(
                     key,
@@ -528,6 +535,21 @@ impl<A: Packets> Stack<A> {
             }
         }
     }
+}
+
+/// Whether a first fragment whose payload begins at `at` has all headers; they may have to be copied together to tell.
+fn has_all_headers<P: Packet>(
+    ip: &Ipv6,
+    piece: &extension::Fragment,
+    packet: &mut P,
+    at: usize,
+) -> bool {
+    let has_all = |packet: &P| {
+        let payload = packet.data().get(at..).unwrap_or_default();
+        extension::has_all_headers(ip, piece, payload)
+    };
+    let len = packet.len();
+    has_all(packet) || (packet.data().len() < len && packet.pull_up(len) && has_all(packet))
 }
 
 /// Where the payload of a frame with VLAN tags begins, what it is, and the tags: what the device took out is the outer one.

@@ -176,6 +176,25 @@ pub fn walk_on(ip: &Ipv6, fragment: &Fragment, payload: &[u8]) -> Result<Chain, 
     walk.run(payload)
 }
 
+/// Whether a first fragment has all headers, that of the upper protocol included: RFC 7112 section 5. `payload` is what stands behind
+/// the fragment header. What is wrong with the headers otherwise is found when all is [put together](walk_on).
+#[must_use]
+pub fn has_all_headers(ip: &Ipv6, fragment: &Fragment, payload: &[u8]) -> bool {
+    match walk_on(ip, fragment, payload) {
+        Ok(chain) => {
+            let upper = match chain.protocol {
+                Protocol::TCP => 20,
+                Protocol::UDP | Protocol::ICMPV6 => 8,
+                Protocol::NO_NEXT_HEADER => 0,
+                // Whatever it is, it begins here.
+                _ => 1,
+            };
+            payload.len() >= chain.offset.saturating_sub(fragment.at) + upper
+        }
+        Err(refusal) => refusal.why != Why::Truncated,
+    }
+}
+
 /// Whether it is no extension header that we read.
 #[inline]
 const fn is_upper(protocol: Protocol) -> bool {
@@ -411,6 +430,32 @@ mod tests {
         // A payload that begins with another fragment header, or hop-by-hop options where they may not be.
         let nested = [44, 0, 0, 0, 0, 0, 0, 7, 17, 0, 0, 0, 0, 0, 0, 8];
         assert_eq!(walked(Protocol::FRAGMENT, &nested), silent(Why::Malformed));
+    }
+
+    #[test]
+    fn first_fragment_has_all_headers_or_not() {
+        let ip = ip(Protocol::FRAGMENT, HOST);
+        let has_all = |first: u8, payload: &[u8]| {
+            let bytes = [&[first, 0, 0, 1, 0, 0, 0, 7], payload].concat();
+            let fragment = walk(&ip, &bytes).unwrap().fragment.unwrap();
+            has_all_headers(&ip, &fragment, payload)
+        };
+        let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+        for (protocol, len) in [(17, 8), (58, 8), (6, 20), (59, 0), (99, 1)] {
+            assert!(has_all(protocol, &vec![0; len]), "{protocol}");
+            assert!(has_all(
+                60,
+                &[&options(protocol)[..], &vec![0; len]].concat()
+            ));
+            if len > 0 {
+                assert!(!has_all(protocol, &vec![0; len - 1]), "{protocol}");
+                let behind = [&options(protocol)[..], &vec![0; len - 1]].concat();
+                assert!(!has_all(60, &behind), "{protocol}");
+            }
+        }
+        // Options that go on in the next one; and those that are wrong, which shows later.
+        assert!(!has_all(60, &[17, 1, 1, 4, 0, 0, 0, 0]));
+        assert!(has_all(60, &[17, 0, 1, 9, 0, 0, 0, 0]));
     }
 
     #[test]

@@ -121,6 +121,56 @@ fn fragment_that_is_all_is_a_datagram() {
     assert_eq!(host.heard(socket).unwrap().1, b"atomic");
 }
 
+/// RFC 7112: who looks at the first fragment is to see what it is.
+#[test]
+fn first_fragment_without_all_headers_is_dropped_and_its_sender_told() {
+    const OPTIONS: u8 = 60;
+    let mut host = Host::new();
+    let socket = host.socket(v6(0), 1000);
+    let data = udp(at(v6(1), 2000), at(v6(0), 1000), &[5; 100]);
+    let whole = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &data].concat();
+    // Its options, and nothing of UDP; and options that end in the second one.
+    let long = [&[UDP, 1, 1, 12][..], &[0; 12], &data].concat();
+    for (number, whole) in [(1, &whole), (2, &long)] {
+        let first = piece(v6(1), v6(0), OPTIONS, (number, 0, true), &whole[..8]);
+        host.drops(&framed(US, &first), Reason::FragmentHeaders);
+        let told = seen(&host.sent()[0]);
+        // Parameter problem, code 3, which points nowhere: RFC 8200 section 4.5.
+        let checksum = (told.data[2], told.data[3]);
+        assert_eq!(told.data[..8], [4, 3, checksum.0, checksum.1, 0, 0, 0, 0]);
+        assert_eq!(told.data[8..], first);
+        // What follows makes no datagram of it.
+        let rest = piece(v6(1), v6(0), OPTIONS, (number, 8, false), &whole[8..]);
+        host.hears(&framed(US, &rest));
+        assert!(host.heard(socket).is_none());
+    }
+    // With the header of UDP it is one.
+    for (number, whole, cut) in [(3, &whole, 16), (4, &long, 24)] {
+        for (offset, more) in [(0, true), (cut, false)] {
+            let part = if more { &whole[..cut] } else { &whole[cut..] };
+            let part = piece(v6(1), v6(0), OPTIONS, (number, offset, more), part);
+            host.hears(&framed(US, &part));
+        }
+        assert_eq!(host.heard(socket).unwrap().1, [5; 100]);
+    }
+    // To a group nobody is told; and to others not more often than any error.
+    let group: Ipv6Addr = "ff02::1".parse().unwrap();
+    let first = piece(v6(1), group.into(), OPTIONS, (5, 0, true), &whole[..8]);
+    let frame = framed(Mac::multicast_v6(group), &first);
+    host.swallows(&frame, Reason::FragmentHeaders);
+    let burst = host.stack.config().icmp.errors_burst;
+    let before = host.stack.traffic().errors_sent;
+    for number in 0..1000 {
+        let first = piece(v6(1), v6(0), OPTIONS, (number, 0, true), &whole[..8]);
+        host.drops(&framed(US, &first), Reason::FragmentHeaders);
+    }
+    assert!(host.stack.traffic().errors_sent - before <= u64::from(burst));
+    host.sent();
+    host.wait(Duration::from_secs(61));
+    host.sent();
+    assert_eq!(host.heap.in_use(), 0);
+}
+
 #[test]
 fn flood_of_pieces_holds_a_bounded_number_of_buffers() {
     let mut host = Host::new();
