@@ -56,6 +56,11 @@ pub enum Error {
         "{0} is no address of this stack; bind to one that it has, or to the unspecified address"
     )]
     NoAddress(IpAddr),
+    /// No interface is in the zone that an address of the link says.
+    #[error(
+        "no interface has {0}: behind the percent sign stands the number of an interface plus one; name one that there is, or none"
+    )]
+    NoZone(SocketAddr),
     /// There is such a route.
     #[error("there is a route to {0}/{1} already; remove it first")]
     RouteExists(IpAddr, u8),

@@ -8,6 +8,22 @@ use crate::wire::ethernet::Mac;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u8);
 
+impl InterfaceId {
+    /// The zone of link-local addresses on the interface, as `scope_id` of a socket address says it: RFC 4007 section 6. One more than
+    /// the interface's number, since 0 stands for no zone.
+    #[must_use]
+    pub const fn scope_id(self) -> u32 {
+        self.0 as u32 + 1
+    }
+
+    /// The interface of a zone; `None` for 0, and for what is too large.
+    #[must_use]
+    pub fn of_scope_id(scope_id: u32) -> Option<Self> {
+        let number = scope_id.checked_sub(1)?;
+        u8::try_from(number).ok().map(Self)
+    }
+}
+
 impl fmt::Display for InterfaceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "interface {}", self.0)

@@ -310,16 +310,27 @@ impl<A: Packets> Stack<A> {
         u8::try_from(place).ok().map(InterfaceId)
     }
 
+    /// Whether there is such an interface.
+    pub(crate) fn has_interface(&self, id: InterfaceId) -> bool {
+        self.interface(id).is_some()
+    }
+
+    /// Whether addresses of the link need no zone, since there is but one.
+    #[inline]
+    pub(crate) fn has_one_link(&self) -> bool {
+        self.interfaces.len() <= 1
+    }
+
     /// Whether an interface has an address and uses it.
     #[inline]
-    pub(super) fn is_ours(&self, interface: InterfaceId, address: IpAddr) -> bool {
+    pub(crate) fn is_ours(&self, interface: InterfaceId, address: IpAddr) -> bool {
         self.addresses
             .is_ours(interface, &address)
             .is_some_and(address::State::is_usable)
     }
 
     /// The interface that has an address and uses it.
-    pub(super) fn owner_of(&self, address: &IpAddr) -> Option<InterfaceId> {
+    pub(crate) fn owner_of(&self, address: &IpAddr) -> Option<InterfaceId> {
         self.addresses.owner(address)
     }
 

@@ -162,7 +162,12 @@ impl<A: Packets> Stack<A> {
         if to.is_unspecified() {
             return Err(Reason::NoRoute);
         }
-        if let Some(interface) = self.owner_of(&to) {
+        // An address of the link that is ours on one interface may be another's on the next.
+        let owner = match by {
+            Some(by) if is_link_local(to) => self.is_ours(by, to).then_some(by),
+            _ => self.owner_of(&to),
+        };
+        if let Some(interface) = owner {
             return self.ended(
                 interface,
                 to,

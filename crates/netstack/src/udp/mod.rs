@@ -8,6 +8,7 @@ mod demux;
 mod queue;
 mod socket;
 mod table;
+mod zone;
 
 pub use queue::Datagram;
 pub use socket::{Udp, Unsent};

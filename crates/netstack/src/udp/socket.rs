@@ -4,6 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::queue::Datagram;
 use super::table::UdpId;
+use super::zone;
 use crate::error::Error;
 use crate::packet::{Packet, Packets};
 use crate::stack::{Header, Hop, Stack, Upper};
@@ -39,13 +40,20 @@ impl<'s, A: Packets> Udp<'s, A> {
     /// Gives the socket an address, or all addresses of the stack if it is unspecified, or a group, and a port, or a free one if
     /// it is 0.
     ///
+    /// An address of the link with a [zone](crate::InterfaceId::scope_id) has to be on that interface. The zone is not kept: where
+    /// two interfaces have the same address of the link, the socket hears both.
+    ///
     /// # Errors
     ///
     /// Another socket has it, the stack does not have the address, or the socket is bound.
     pub fn bind(&mut self, local: SocketAddr) -> Result<(), Error> {
         let address = local.ip();
-        if !address.is_unspecified() && !address.is_multicast() && !self.stack.has_address(address)
-        {
+        let is_one = !address.is_unspecified() && !address.is_multicast();
+        let has_it = match zone::named(self.stack, local)? {
+            Some(interface) => self.stack.is_ours(interface, address),
+            None => self.stack.has_address(address),
+        };
+        if is_one && !has_it {
             return Err(Error::NoAddress(address));
         }
         self.stack.udp.bind(self.id, local)
@@ -53,13 +61,17 @@ impl<'s, A: Packets> Udp<'s, A> {
 
     /// Has the socket hear `peer` only, and send to it where nothing else is said. What waits to be read is dropped.
     ///
+    /// A [zone](crate::InterfaceId::scope_id) says by which interface an address of the link is reached. It is not looked at when
+    /// something comes: two peers that have the same address on two links are taken for one.
+    ///
     /// # Errors
     ///
     /// No route, or no address of ours, leads there; or another socket has these two ends.
     pub fn connect(&mut self, peer: SocketAddr) -> Result<(), Error> {
+        let by = zone::of(self.stack, peer, self.local()?)?;
         let hop = self
             .stack
-            .hop(peer.ip(), None)
+            .hop(peer.ip(), by)
             .map_err(|reason| refused(reason, peer.ip()))?;
         let unread = self.queued()?;
         let connected = self.stack.udp.connect(self.id, Some((peer, hop.source)));
@@ -106,6 +118,9 @@ impl<'s, A: Packets> Udp<'s, A> {
     }
 
     /// The oldest datagram that waits; `None` if there is none.
+    ///
+    /// Where it comes from has a [zone](crate::InterfaceId::scope_id) if that is an address of the link: what is sent there goes back
+    /// by the interface that it came by.
     #[inline]
     pub fn recv_from(&mut self) -> Option<Datagram<A::Packet>> {
         self.stack.udp.pop(self.id)
@@ -142,8 +157,7 @@ impl<'s, A: Packets> Udp<'s, A> {
         mut datagram: Datagram<A::Packet>,
     ) -> Result<(), Unsent<Datagram<A::Packet>>> {
         let (from, to) = (datagram.from, datagram.to);
-        let packet = &mut datagram.packet;
-        if let Some(port) = self.stack.quick_headers(self.id, packet, Some(&to), &from) {
+        if let Some(port) = self.quick_port(&mut datagram.packet, Some(&to), &from) {
             self.stack.quick_out(port, datagram.packet);
             return Ok(());
         }
@@ -173,7 +187,9 @@ impl<'s, A: Packets> Udp<'s, A> {
 
     /// Sends what `packet` holds as one datagram.
     ///
-    /// It is cut into fragments if its path does not take it whole.
+    /// It is cut into fragments if its path does not take it whole. To an address of the link, or an IPv6 group, it goes by the
+    /// interface of its [zone](crate::InterfaceId::scope_id); if it says none, by that of the address of the link that the socket is
+    /// bound to, or by the first one.
     ///
     /// # Errors
     ///
@@ -207,15 +223,27 @@ impl<'s, A: Packets> Udp<'s, A> {
         source: Option<IpAddr>,
         to: SocketAddr,
     ) -> Result<(), Unsent<A::Packet>> {
-        let usual = (source.as_ref(), &to);
-        if let Some(port) = self
-            .stack
-            .quick_headers(self.id, &mut packet, usual.0, usual.1)
-        {
-            self.stack.quick_out(port, packet);
-            return Ok(());
+        match self.quick_port(&mut packet, source.as_ref(), &to) {
+            Some(port) => {
+                self.stack.quick_out(port, packet);
+                Ok(())
+            }
+            None => self.send_long(packet, source, to),
         }
-        self.send_long(packet, source, to)
+    }
+
+    /// Has a usual datagram get its headers, and says by which port it goes.
+    #[inline(always)]
+    fn quick_port(
+        &mut self,
+        packet: &mut A::Packet,
+        source: Option<&IpAddr>,
+        to: &SocketAddr,
+    ) -> Option<u16> {
+        if zone::matters(self.stack, to) {
+            return None;
+        }
+        self.stack.quick_headers(self.id, packet, source, to)
     }
 
     /// Sends what is not the usual datagram.
@@ -317,9 +345,10 @@ impl<'s, A: Packets> Udp<'s, A> {
         };
         let (hop_limit, traffic_class) = (socket.hop_limit, socket.traffic_class);
         let (checksum, never_cut) = (!socket.no_checksum || socket.is_ipv6, socket.never_cut);
+        let by = zone::of(self.stack, to, Some(local))?;
         let hop = self
             .stack
-            .hop(to.ip(), None)
+            .hop(to.ip(), by)
             .map_err(|reason| refused(reason, to.ip()))?;
         if !self.stack.has_room(&hop) {
             return Err(Error::WouldBlock);
@@ -373,8 +402,14 @@ impl<'s, A: Packets> Udp<'s, A> {
 
     /// Says that what the socket sends to a peer gets there: its answers prove it. A neighbour on the way there need not be asked
     /// then: RFC 4861 section 7.3.1, and what Linux calls `MSG_CONFIRM`.
-    pub fn confirm(&mut self, to: SocketAddr) {
-        self.stack.confirm(to.ip(), None);
+    ///
+    /// # Errors
+    ///
+    /// The socket was closed, or no interface is in the zone.
+    pub fn confirm(&mut self, to: SocketAddr) -> Result<(), Error> {
+        let by = zone::of(self.stack, to, self.local()?)?;
+        self.stack.confirm(to.ip(), by);
+        Ok(())
     }
 
     /// TTL or hop limit of what the socket sends; `None` for the stack's.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::demux::Demux;
 use super::queue::{Datagram, List, Queues};
+use super::zone::noted;
 use crate::error::Error;
 use crate::hash::address_bits;
 use crate::ip::version::Version;
@@ -351,7 +352,7 @@ impl<P> UdpTable<P> {
             return Delivered::NoSocket;
         };
         let fits = socket.list.len < socket.queue_max;
-        if !fits || self.queues.push(&mut socket.list, datagram).is_err() {
+        if !fits || self.queues.push(&mut socket.list, noted(datagram)).is_err() {
             socket.dropped += 1;
             return Delivered::Full;
         }

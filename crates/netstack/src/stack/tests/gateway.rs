@@ -253,7 +253,7 @@ fn sign_of_an_application_saves_the_question() {
         for signs in [true, false] {
             for _ in 0..60 {
                 if signs {
-                    host.stack.udp(socket).confirm(routers.far);
+                    host.stack.udp(socket).confirm(routers.far).unwrap();
                 }
                 host.stack
                     .udp(socket)

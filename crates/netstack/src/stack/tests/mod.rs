@@ -30,6 +30,7 @@ mod quick;
 mod router;
 mod socket;
 mod vlan;
+mod zone;
 
 /// Two hosts on one cable.
 struct Pair {
