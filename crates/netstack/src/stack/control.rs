@@ -15,7 +15,7 @@ use crate::ip::address::{self, Address, Addresses};
 use crate::ip::autoconf::Autoconf;
 use crate::ip::dad::Probing;
 use crate::ip::group::Groups;
-use crate::ip::path::Paths;
+use crate::ip::path::{PathMtu, Paths};
 use crate::ip::rate::Rate;
 use crate::ip::reassembly::Reassembly;
 use crate::ip::route::{self, Route, Routes};
@@ -268,6 +268,12 @@ impl<A: Packets> Stack<A> {
     /// All addresses.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.addresses.iter()
+    }
+
+    /// Destinations behind links that are narrower than ours, with the largest packet that gets there in one piece and until when
+    /// that is believed. A destination that is not among them takes what its interface does.
+    pub fn paths(&self) -> impl Iterator<Item = &PathMtu> {
+        self.paths.iter()
     }
 
     /// All neighbours.

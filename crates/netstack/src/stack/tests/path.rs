@@ -41,6 +41,14 @@ fn path_that_takes_less_has_datagrams_cut_and_the_socket_told() {
                 mtu: 1300
             })
         );
+        let shown: Vec<_> = host.stack.paths().copied().collect();
+        let narrow = crate::ip::path::PathMtu {
+            destination: to.ip(),
+            mtu: 1300,
+            narrower: false,
+            until: host.now + Duration::from_secs(600),
+        };
+        assert_eq!(shown, [narrow]);
         let cut = sent(&mut host, socket, to, 1400);
         assert_eq!(cut.len(), 2);
         let mut pieces: Vec<_> = cut.iter().map(|frame| seen(frame)).collect();
@@ -59,6 +67,7 @@ fn path_that_takes_less_has_datagrams_cut_and_the_socket_told() {
         host.hears(&too_big(&whole[0][14..], 1450));
         assert_eq!(sent(&mut host, socket, to, 1400).len(), 2);
         host.wait(Duration::from_secs(601));
+        assert_eq!(host.stack.paths().count(), 0);
         assert_eq!(sent(&mut host, socket, to, 1400).len(), 1);
         assert_eq!(host.heap.in_use(), 0);
     }
