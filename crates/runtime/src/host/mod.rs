@@ -5,6 +5,7 @@
 //! **If a process dies:** the host is its primary, alone in its group. The next one of that group begins anew.
 
 mod args;
+mod told;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use netstack::ip::dad::Probing;
 use netstack::{Config, Event, Mbufs, Stack};
 
 pub use args::{HostArgs, Ip};
+use told::Told;
 
 use crate::guard::Guard;
 use crate::stop::Stop;
@@ -185,16 +187,21 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// An address is another station's: which address, whose, and what to do.
+    /// An address is another station's: which address of which port, whose, and what to do.
     pub fn heed(&self, event: &Event) -> anyhow::Result<()> {
-        match event {
-            Event::Duplicate { .. } | Event::AddressLost { .. } => Err(anyhow::anyhow!("{event}")),
-            Event::Conflict { .. } | Event::GatewaySilent { .. } => {
-                tracing::warn!("{event}");
+        let told = Told::of(event, |interface| {
+            // A worker adds the ports in this order, an interface each.
+            let port = self.ports.iter().nth(interface.0.into())?;
+            Some((port.id().0, port.name().to_owned()))
+        });
+        match told {
+            Told::Fatal(text) => Err(anyhow::anyhow!("{text}")),
+            Told::Warning(text) => {
+                tracing::warn!("{text}");
                 Ok(())
             }
-            event => {
-                tracing::info!("{event}");
+            Told::News(text) => {
+                tracing::info!("{text}");
                 Ok(())
             }
         }
