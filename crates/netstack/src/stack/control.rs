@@ -59,7 +59,7 @@ impl<A: Packets> Stack<A> {
             changes: 0,
             heard_from: Mac::ZERO,
             is_answering: false,
-            ids: seed,
+            ids: crate::hash::mix(seed, 0x6964, 0),
             config,
         }
     }

@@ -313,7 +313,9 @@ impl<A: Packets> Stack<A> {
     /// An identification that others cannot foresee: RFC 7739 section 5.
     fn next_long_id(&mut self) -> u32 {
         self.ids = self.ids.wrapping_add(1);
-        let mixed = crate::hash::mix(self.config.seed, self.ids, 0x6964);
+        let seed = self.config.seed;
+        // Twice: counts lie near each other, and what is made of them once is a multiple of what they differ in.
+        let mixed = crate::hash::mix(seed, crate::hash::mix(seed, self.ids, 0x6964), 0x7366);
         // The upper half of a product is as good as the whole.
         (mixed >> 32) as u32
     }

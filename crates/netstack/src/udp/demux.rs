@@ -84,7 +84,8 @@ impl Demux {
             users: vec![0; 2 * PORTS].into(),
             bound: vec![unbound; max],
             connected: HashMap::with_capacity_and_hasher(max, Seeded(seed)),
-            next: seed,
+            // Not the seed itself: mixed with that it is nothing.
+            next: crate::hash::mix(seed, 0x7564_7000, 1),
             seed,
         }
     }
@@ -244,5 +245,17 @@ impl Demux {
             }
         }
         Err(Error::NoPorts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_free_port_is_another_in_each_stack() {
+        let port = |seed| Demux::new(1, seed).bind(0, ([0; 4], 0).into());
+        let ports: Result<std::collections::BTreeSet<_>, _> = (0..100).map(port).collect();
+        assert!(ports.unwrap().len() > 90);
     }
 }
