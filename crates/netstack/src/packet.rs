@@ -115,7 +115,7 @@ pub trait Packet: Sized {
     fn open(&mut self) -> Option<Self::Opened<'_>>;
 
     /// Does what [`prepend`](Self::prepend) and [`ask`](Self::ask) do to a packet of one segment, and returns the whole of it;
-    /// `None`, and nothing done, if it cannot, or if there are several segments.
+    /// `None` if it cannot, or if there are several segments: then its bytes are as they were.
     fn wrap(&mut self, n: usize, wishes: Wishes) -> Option<&mut [u8]>;
 
     /// Forgets what was found out or asked for, and asks for this.

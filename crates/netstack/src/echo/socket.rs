@@ -119,9 +119,16 @@ impl<'s, A: Packets> Echo<'s, A> {
         }
         let (ident, local, hop_limit) = (socket.ident, socket.local, socket.hop_limit);
         let (traffic_class, never_cut) = (socket.traffic_class, socket.never_cut);
+        // RFC 4007 section 9: from an address of a link to others of that link, as for UDP.
+        let is_near = matches!(
+            (local, to),
+            (IpAddr::V6(from), IpAddr::V6(to))
+                if from.is_unicast_link_local() && (to.is_unicast_link_local() || to.is_multicast())
+        );
+        let by = is_near.then(|| self.stack.owner_of(&local)).flatten();
         let hop = self
             .stack
-            .hop(to, None)
+            .hop(to, by)
             .map_err(|reason| refused(reason, to))?;
         if !self.stack.has_room(&hop) {
             return Err(Error::WouldBlock);

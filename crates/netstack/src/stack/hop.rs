@@ -131,6 +131,10 @@ impl<A: Packets> Stack<A> {
     /// The way to `to`; `by` says by which interface, where the address alone does not.
     #[inline]
     pub(crate) fn hop(&mut self, to: IpAddr, by: Option<InterfaceId>) -> Result<Hop, Reason> {
+        // RFC 4291 section 2.5.5.2: mapped addresses are on no wire. In our tables they are the numbers of IPv4's.
+        if matches!(to, IpAddr::V6(to) if to.to_ipv4_mapped().is_some()) {
+            return Err(Reason::NoRoute);
+        }
         let address = address_bits(to);
         if let Some(known) = self.known(address)
             && by.is_none_or(|by| by == known.hop.interface)

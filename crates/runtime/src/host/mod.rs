@@ -28,7 +28,7 @@ use crate::worker::Worker;
 /// Name of the pool that all packets of a host live in.
 pub const POOL: &str = "host_pktmbuf_pool";
 
-/// Descriptors of a queue that receives, or as many as its device can have: what comes in 30 ms at a hundred thousand packets a
+/// Descriptors of a queue that receives, or as many as its device can have: what comes in 40 ms at a hundred thousand packets a
 /// second, for the core may be somebody else's for so long.
 const RX_DESCRIPTORS: u32 = 4096;
 /// Descriptors of a queue that sends.

@@ -143,6 +143,12 @@ fn destination(host: &HostArgs, text: Option<&str>) -> Result<IpAddr, Usage> {
             "{to} is no destination; give the address of a host or of a group"
         )));
     }
+    if matches!(to, IpAddr::V6(to) if to.to_ipv4_mapped().is_some()) {
+        let v4 = to.to_canonical();
+        return Err(Usage(format!(
+            "{to} is IPv4 in the words of IPv6, which is on no wire; write {v4}"
+        )));
+    }
     let same = |ip: &crate::host::Ip| ip.address.is_ipv4() == to.is_ipv4();
     if !host.ips.iter().any(same) {
         let (version, example) = match to {

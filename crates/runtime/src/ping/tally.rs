@@ -211,7 +211,7 @@ impl Tally {
         Some(self.last? + linger)
     }
 
-    /// From the first request to the last, or to now if answers are still waited for.
+    /// Since the first request.
     pub(super) fn elapsed(&self, now: Instant) -> Duration {
         let first = self.first.unwrap_or(now);
         now.saturating_duration_since(first)

@@ -74,12 +74,24 @@ impl Routes {
         is_news
     }
 
-    /// A silent gateway that would lead to a destination, and may be asked again whether it is there: once a minute.
+    /// A silent gateway that a destination would be reached by, were it not silent, and that may be asked again whether it is there: once
+    /// a minute.
+    #[inline]
     pub fn to_retry(&mut self, now: Instant, destination: IpAddr) -> Option<(InterfaceId, IpAddr)> {
+        if self.silent.is_empty() {
+            return None;
+        }
+        self.due(now, destination)
+    }
+
+    #[cold]
+    fn due(&mut self, now: Instant, destination: IpAddr) -> Option<(InterfaceId, IpAddr)> {
+        let used = self.lookup(destination).map_or(0, |route| route.len);
         let (silent, routes) = (&mut self.silent, &self.routes);
         let leads = |known: &Silent| {
             routes.iter().any(|Line { route, .. }| {
                 (route.interface, route.gateway) == (known.interface, Some(known.gateway))
+                    && route.len >= used
                     && contains(route.prefix, route.len, destination)
             })
         };

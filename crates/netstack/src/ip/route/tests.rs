@@ -253,6 +253,10 @@ fn silent_gateway_is_asked_again_once_a_minute_where_it_would_lead() {
     assert_eq!(routes.to_retry(at(60), ip("20.0.0.1")), again);
     assert_eq!(routes.to_retry(at(119), ip("20.0.0.1")), None);
     assert_eq!(routes.to_retry(at(120), ip("20.0.0.1")), again);
+    // Nor where it would not be used if it were there.
+    routes.add(via("20.1.0.0/16", "10.0.0.2")).unwrap();
+    assert_eq!(routes.to_retry(at(200), ip("20.1.0.1")), None);
+    assert_eq!(routes.to_retry(at(200), ip("20.2.0.1")), again);
 }
 
 #[test]

@@ -84,6 +84,32 @@ fn versions_do_not_mix() {
 }
 
 #[test]
+fn nothing_is_sent_to_a_mapped_address_nor_learned_from_it() {
+    let mapped: IpAddr = "::ffff:10.0.0.2".parse().unwrap();
+    let (gateway, all) = (v6(1), "::".parse().unwrap());
+    for is_known in [false, true] {
+        let mut host = Host::new();
+        host.stack.add_route(all, 0, gateway).unwrap();
+        let (four, six) = (host.stack.udp_v4().unwrap(), host.stack.udp_v6().unwrap());
+        let send = |host: &mut Host, socket, to| {
+            let packet = host.heap.packet(b"x").unwrap();
+            let sent = host.stack.udp(socket).send_to(packet, at(to, 9));
+            (sent.map_err(|unsent| unsent.error), host.sent())
+        };
+        if is_known {
+            assert_eq!(send(&mut host, four, v4(1)).1.len(), 1);
+            assert_eq!(send(&mut host, six, v6(1)).1.len(), 1);
+        }
+        for _ in 0..2 {
+            let (outcome, sent) = send(&mut host, six, mapped);
+            assert_eq!((outcome, sent.len()), (Err(Error::NoRoute(mapped)), 0));
+        }
+        let (outcome, sent) = send(&mut host, four, v4(1));
+        assert_eq!((outcome, seen(&sent[0]).destination), (Ok(()), v4(1)));
+    }
+}
+
+#[test]
 fn answer_comes_from_the_address_that_was_asked() {
     for address in BOTH {
         let mut host = Host::new();

@@ -161,3 +161,18 @@ fn where_there_is_one_link_its_zone_may_be_left_out() {
     send(&mut host, socket, near(&far.to_string(), 9, 7), 100).unwrap();
     assert_eq!(host.sent().len(), 2);
 }
+
+#[test]
+fn ping_from_an_address_of_a_link_goes_to_that_link() {
+    let mut host = host();
+    for (port, own) in ["fe80::1", "fe80::2"].into_iter().enumerate() {
+        let socket = host.stack.echo_bound(own.parse().unwrap(), 0).unwrap();
+        for to in ["fe80::99", "ff02::1"] {
+            let to = to.parse().unwrap();
+            host.stack.echo(socket).send_bytes(&[1; 8], to, 1).unwrap();
+            let mut sent = sent(&mut host);
+            assert_eq!(sent[port].pop().unwrap().0, own);
+            assert!(sent.concat().is_empty());
+        }
+    }
+}
