@@ -21,6 +21,8 @@ pub(crate) struct Words<'a> {
     rest: std::slice::Iter<'a, String>,
     /// Options seen: each may stand once.
     seen: Vec<String>,
+    /// Options that have two names: the short one and the long one.
+    names: &'static [(&'static str, &'static str)],
 }
 
 impl<'a> Words<'a> {
@@ -28,7 +30,13 @@ impl<'a> Words<'a> {
         Self {
             rest: words.iter(),
             seen: Vec::new(),
+            names: &[],
         }
+    }
+
+    /// The same where these options have two names.
+    pub(crate) fn with_names(self, names: &'static [(&'static str, &'static str)]) -> Self {
+        Self { names, ..self }
     }
 
     /// The next option, and the value that is glued to it: `-n2`, `--ring-size=64`.
@@ -59,10 +67,12 @@ impl<'a> Words<'a> {
                 None => (word.as_str(), None),
             }
         };
-        if self.seen.iter().any(|seen| seen == key) {
+        let both = self.names.iter().find(|(short, _)| *short == key);
+        let name = both.map_or(key, |(_, long)| long);
+        if self.seen.iter().any(|seen| seen == name) {
             return Err(Usage(format!("{key} is given twice; give it once")));
         }
-        self.seen.push(key.to_owned());
+        self.seen.push(name.to_owned());
         Ok(Some(Word::Key(key.to_owned(), glued)))
     }
 

@@ -49,6 +49,17 @@ const KEYS: &[&str] = &[
     "--json",
 ];
 
+/// Options with two names.
+const NAMES: &[(&str, &str)] = &[
+    ("-c", "--count"),
+    ("-i", "--interval"),
+    ("-f", "--flood"),
+    ("-s", "--size"),
+    ("-t", "--ttl"),
+    ("-W", "--timeout"),
+    ("-q", "--quiet"),
+];
+
 impl Args {
     /// Reads what [`HostArgs`] has left.
     pub(super) fn parse(host: &HostArgs, args: &[String]) -> Result<Self, Usage> {
@@ -56,7 +67,7 @@ impl Args {
         let (mut count, mut interval, mut is_flood) = (None, None, false);
         let (mut size, mut ttl, mut timeout) = (SIZE, None, None);
         let (mut quiet, mut json) = (false, false);
-        let mut words = Words::new(args);
+        let mut words = Words::new(args).with_names(NAMES);
         while let Some(word) = words.next_word()? {
             let (key, glued) = match word {
                 Word::Key(key, glued) => (key, glued),
@@ -252,6 +263,8 @@ mod tests {
             ("10.0.0.1 -f -i 1", "--flood", "give one of them"),
             ("10.0.0.1 --colour", "--colour", "--timeout"),
             ("10.0.0.1 -q=1", "-q takes no value", "=1"),
+            ("10.0.0.1 -c 1 --count=2", "--count is given twice", "once"),
+            ("::ffff:10.0.0.1", "::ffff:10.0.0.1", "write 10.0.0.1"),
         ] {
             let error = parse(&format!("--ip 10.0.0.2/24 {line}"));
             let error = error.unwrap_err().to_string();
