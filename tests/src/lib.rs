@@ -36,8 +36,9 @@ pub use process::{Ended, Process};
 pub use refusal::refused;
 pub use world::World;
 
-/// How long anything may take before a test calls it hung.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// How long anything may take before a test calls it hung: the kernel alone may take ten seconds to bury a process with AF_XDP sockets
+/// on a busy machine (`synchronize_rcu_expedited`).
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where a program of this workspace lies: in `FOREBAY_BIN_DIR`, else beside the running test.
 ///
