@@ -24,6 +24,13 @@ fn every_way_to_a_frame_stays_within_its_rights() {
         (&b"Headpayloadtail"[..], &[3; 16][..])
     );
 
+    // Looked at and cut at once, and headers before it at once.
+    let opened = mbuf.open().unwrap();
+    let look = opened.look();
+    assert!(opened.cut(4, 11) && look.data.len() == 15);
+    mbuf.wrap(4, crate::OffloadFlags::NONE).unwrap()[..4].copy_from_slice(b"Head");
+    assert_eq!(mbuf.data(), b"Headpayloadtail");
+
     // Shared, and alone again.
     let mut clone = mbuf.clone_ref().unwrap();
     assert!(mbuf.data_mut().is_none() && clone.data_mut().is_none());

@@ -21,6 +21,8 @@ mod mbufs;
 #[cfg(not(miri))]
 mod model;
 #[cfg(not(miri))]
+mod opened;
+#[cfg(not(miri))]
 mod pools;
 #[cfg(not(miri))]
 mod sweep;
